@@ -1,0 +1,1 @@
+"""The programs: flags, one library call, an exit code."""

@@ -1,0 +1,52 @@
+"""Trains a small GPT-2 from scratch on plain text.
+
+python -m binaries.train_lm --flagfile=configs/train_shipped.flags
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import flags
+
+from binaries.run_main import run_main
+
+FLAGS = flags.FLAGS
+flags.DEFINE_multi_string(
+    "text",
+    None,
+    "A text file (a sentence a line), wordnet:FOLDER or brown:FOLDER; repeatable.",
+    required=True,
+)
+flags.DEFINE_string("out", None, "Folder of the trained model.", required=True)
+flags.DEFINE_integer("vocab_size", 4096, "Size of the BPE vocabulary.")
+flags.DEFINE_integer("width", 192, "Width of the residual stream.")
+flags.DEFINE_integer("num_layers", 6, "Number of blocks.")
+flags.DEFINE_integer("num_heads", 6, "Attention heads per block.")
+flags.DEFINE_integer("seq_len", 128, "Tokens per row; also the longest input.")
+flags.DEFINE_integer("batch_size", 16, "Rows per step.")
+flags.DEFINE_float("epochs", 3.0, "Passes over the text.")
+flags.DEFINE_float("learning_rate", 1.5e-3, "Peak of the cosine schedule.")
+flags.DEFINE_float("weight_decay", 0.1, "AdamW's decoupled decay.")
+flags.DEFINE_float("warmup_share", 0.03, "Share of steps with rising rate.")
+flags.DEFINE_float("heldout_share", 0.02, "Share of lines kept for evaluation.")
+flags.DEFINE_integer("eval_every", 250, "Steps between evaluations and checkpoints.")
+flags.DEFINE_integer("seed", 0, "Seed of initialisation and order.")
+
+
+def main(argv: Sequence[str]) -> None:
+    """Reads the text, trains, prints the held-out perplexities."""
+    del argv
+    from expertjax.concepts.corpora import read_texts
+    from expertjax.training.loop import TrainSettings, train
+
+    names = [field.name for field in dataclasses.fields(TrainSettings)]
+    settings = TrainSettings(**{name: FLAGS[name].value for name in names})
+    lines = [line for source in FLAGS.text for line in read_texts(source)]
+    metrics = train(lines, Path(FLAGS.out), settings)
+    for name in ("heldout", "bigram", "unigram"):
+        print(f"{name} perplexity: {metrics[name + '_perplexity']:.2f}")
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,1 @@
+"""Checkpoints: readers of tensors, the key-table engine, Orbax, loading."""

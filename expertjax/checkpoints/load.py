@@ -1,0 +1,214 @@
+"""Loading a model with its tokenizer, and saving it in either form."""
+
+import dataclasses
+import functools
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from safetensors.numpy import save_file
+
+from expertjax.checkpoints import orbax_store, rules
+from expertjax.checkpoints.readers import open_weights
+from expertjax.errors import InputError
+from expertjax.models.edits import Edit
+from expertjax.models.family import Family
+from expertjax.models.registry import family_of, read_config
+from expertjax.models.sites import Site
+
+CONVERTED = "expertjax.json"  # marks a folder written by `save_converted`
+PutFn = Callable[[str, np.ndarray], jax.Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """A checkpoint in memory.
+
+    Attributes:
+      name: of the folder it came from, unless the user chose another.
+      path: that folder.
+      family: what the registry says of its kind.
+      config: frozen architecture.
+      graphdef: static half of the module (`nnx.split`).
+      params: its parameters.
+      tokenizer: the Hugging Face fast tokenizer.
+      attributes: its `config.json`.
+    """
+
+    name: str
+    path: Path
+    family: Family
+    config: Any
+    graphdef: nnx.GraphDef
+    params: nnx.State
+    tokenizer: Any
+    attributes: dict[str, Any]
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        """The sites of one block."""
+        return self.family.sites(self.config)
+
+    @property
+    def num_layers(self) -> int:
+        """L."""
+        return self.config.num_layers
+
+    @functools.cached_property
+    def identity_edit(self) -> Edit:
+        """The edit that changes nothing."""
+        return Edit.identity(self.sites, self.num_layers)
+
+
+def load_model(
+    model: str,
+    *,
+    name: str | None = None,
+    dtype: Any = jnp.float32,
+    put: PutFn | None = None,
+) -> Model:
+    """Loads a checkpoint.
+
+    Args:
+      model: a Hugging Face folder, a folder made by `convert_checkpoint`, or a
+        hub id.
+      name: defaults to the folder's name.
+      dtype: of the parameters and of the computation.
+      put: moves a parameter, given its path, to the device(s).
+
+    Raises:
+      InputError: the checkpoint is not there, is damaged or is not understood.
+    """
+    folder = find_folder(model)
+    attributes = _read_json(folder / "config.json")
+    if name is None:
+        # A hub snapshot's folder is named by its commit.
+        name = (folder if Path(model).is_dir() else Path(model)).resolve().name
+    put = put or (lambda path, array: jnp.asarray(array, dtype))
+    converted = (folder / CONVERTED).is_file()
+    if converted:
+        keys = _read_json(folder / CONVERTED)["keys"]
+    else:
+        family_of(attributes, str(folder / "config.json"))  # before any weights
+        source = open_weights(folder)
+        keys = list(source.shapes)
+    source_name = str(folder / "config.json")
+    family, config = read_config(attributes, keys, source_name)
+    graphdef, abstract = abstract_module(family, config, dtype)
+    if converted:
+        params = orbax_store.restore_params(folder / "params", abstract)
+        params = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), params)
+    else:
+        params = rules.load_params(family, source, abstract, put)
+    tokenizer = load_tokenizer(folder)
+    return Model(name, folder, family, config, graphdef, params, tokenizer, attributes)
+
+
+def abstract_module(
+    family: Family, config: Any, dtype: Any
+) -> tuple[nnx.GraphDef, nnx.State]:
+    """The module's static half and its state as shapes; nothing is allocated."""
+    build = functools.partial(family.build, config, dtype=dtype)
+    return nnx.split(nnx.eval_shape(lambda: build(rngs=nnx.Rngs(0))))
+
+
+def find_folder(model: str) -> Path:
+    """The local folder of a checkpoint, downloading a hub id if need be.
+
+    Raises:
+      InputError: neither a folder nor a hub id that can be had.
+    """
+    folder = Path(model).expanduser()
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise InputError(
+                f"{folder}: no config.json; expected a Hugging Face folder "
+                "or one made by convert_checkpoint"
+            )
+        return folder
+    if folder.is_file() or model.count("/") > 1 or model.startswith((".", "/", "~")):
+        raise InputError(f"--model={model}: no such folder")
+    # Imported here: a local folder must not cost a second of imports.
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    wanted = ["*.json", "*.safetensors", "*.txt", "*.model"]
+    try:
+        return Path(snapshot_download(model, allow_patterns=wanted))
+    except (HfHubHTTPError, HFValidationError, OSError, ValueError) as error:
+        raise InputError(
+            f"--model={model}: neither a local folder nor a model that the hub or "
+            f"its local cache can give ({type(error).__name__}); check the "
+            "spelling and the network"
+        ) from error
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """The fast tokenizer of a folder.
+
+    Raises:
+      InputError: the folder has none that transformers can load.
+    """
+    from transformers import AutoTokenizer, logging
+
+    # Without torch, transformers warns that no models are available: we know.
+    logging.set_verbosity_error()
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # transformers raises many kinds here
+        raise InputError(
+            f"{folder}: no tokenizer can be loaded from it ({error})"
+        ) from error
+    if not tokenizer.is_fast:
+        raise InputError(f"{folder}: the tokenizer has no fast form (tokenizer.json)")
+    return tokenizer
+
+
+def save_huggingface(model: Model, folder: Path, dtype: Any = np.float32) -> None:
+    """Writes an ordinary Hugging Face folder: config, safetensors, tokenizer."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {
+        key: np.asarray(value, dtype)
+        for key, value in rules.export_params(model.family, model.params).items()
+    }
+    _write_json(folder / "config.json", model.attributes)
+    model.tokenizer.save_pretrained(folder)
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def save_converted(model: Model, folder: Path) -> None:
+    """Writes config, tokenizer and an Orbax checkpoint of the parameters.
+
+    The mark that makes it loadable is written last.
+
+    Raises:
+      InputError: the folder exists and is not empty.
+    """
+    if folder.exists() and any(folder.iterdir()):
+        raise InputError(f"--out={folder}: exists and is not empty; choose another")
+    folder.mkdir(parents=True, exist_ok=True)
+    orbax_store.save_params(folder / "params", model.params)
+    _write_json(folder / "config.json", model.attributes)
+    model.tokenizer.save_pretrained(folder)
+    keys = list(rules.export_keys(model.family, model.params))
+    _write_json(folder / CONVERTED, {"format": 1, "name": model.name, "keys": keys})
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read as JSON ({error})") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: expected a JSON object")
+    return content
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    text = json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False)
+    path.write_text(text + "\n", "utf-8")

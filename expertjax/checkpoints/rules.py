@@ -1,0 +1,193 @@
+"""The engine that fills a module from Hugging Face tensors by a key table.
+
+Every tensor of the checkpoint must be placed by exactly one rule (or be named
+as ignored), every parameter must be filled, and every shape must fit. All
+problems are reported together.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+import jax
+import numpy as np
+from flax import nnx
+
+from expertjax.checkpoints.readers import TensorSource
+from expertjax.errors import InputError, join_problems
+from expertjax.models.family import Family, KeyRule
+
+# Parameter path -> {layer, or None where nothing is stacked: (key, rule)}.
+Plan = dict[str, dict[int | None, tuple[str, KeyRule]]]
+
+
+def load_params(
+    family: Family,
+    source: TensorSource,
+    abstract: nnx.State,
+    put: Callable[[str, np.ndarray], jax.Array],
+) -> nnx.State:
+    """Reads all parameters, one stacked tensor in host memory at a time.
+
+    Args:
+      family: its key table is used.
+      source: the checkpoint.
+      abstract: the module's state as shapes (`nnx.eval_shape`).
+      put: moves a host array to the device(s), given the parameter's path.
+
+    Returns:
+      the state with arrays in float32.
+
+    Raises:
+      InputError: keys that are missing, unknown or matched twice, wrong shapes.
+    """
+    targets = {
+        ".".join(map(str, path)): variable for path, variable in abstract.flat_state()
+    }
+    shapes = {path: tuple(variable.shape) for path, variable in targets.items()}
+    plan = plan_params(family, source, shapes)
+    filled = [
+        (
+            tuple(path.split(".")),
+            targets[path].replace(put(path, _read(source, shapes[path], parts))),
+        )
+        for path, parts in plan.items()
+    ]
+    return nnx.State.from_flat_path(filled)
+
+
+def plan_params(
+    family: Family, source: TensorSource, shapes: Mapping[str, tuple[int, ...]]
+) -> Plan:
+    """Decides which tensor goes where, without reading any.
+
+    Args:
+      family: its key table is used.
+      source: the checkpoint's tensor names and shapes.
+      shapes: parameter path -> shape that is needed.
+
+    Raises:
+      InputError: as in `load_params`.
+    """
+    plan: Plan = {path: {} for path in shapes}
+    problems = []
+    matchers = [(_matcher(rule.key), rule) for rule in family.rules]
+    ignored = [_matcher(key) for key in family.ignored]
+    for key in source.shapes:
+        found = _match(key, family.prefix, matchers)
+        if len(found) > 1:
+            problems.append(f"tensor {key!r} is matched by {len(found)} rules")
+        elif found:
+            layer, rule = found[0]
+            if rule.path in plan:
+                if layer in plan[rule.path]:
+                    other = plan[rule.path][layer][0]
+                    problems.append(f"tensors {other!r} and {key!r} are the same")
+                plan[rule.path][layer] = key, rule
+            elif not rule.optional:
+                problems.append(f"tensor {key!r} has no place in this config")
+        elif not _is_ignored(key, family.prefix, ignored):
+            problems.append(f"tensor {key!r} is not known in family {family.name}")
+    problems += _check(plan, shapes, source.shapes)
+    if problems:
+        raise InputError(
+            join_problems(f"{source.name}: the weights do not fit:", problems)
+        )
+    return plan
+
+
+def export_params(family: Family, state: nnx.State) -> dict[str, np.ndarray]:
+    """The inverse of `load_params`: Hugging Face names and layouts.
+
+    Returns:
+      key -> host array, in the order of the key table.
+    """
+    tensors = {}
+    for key, layer, rule, variable in _exported(family, state):
+        value = np.asarray(variable[...] if layer is None else variable[...][layer])
+        tensors[key] = np.ascontiguousarray(value.T if rule.transpose else value)
+    return tensors
+
+
+def export_keys(family: Family, state: nnx.State) -> list[str]:
+    """The names that `export_params` gives."""
+    return [key for key, *_ in _exported(family, state)]
+
+
+def _exported(
+    family: Family, state: nnx.State
+) -> Iterator[tuple[str, int | None, KeyRule, nnx.Variable]]:
+    params = {
+        ".".join(map(str, path)): variable for path, variable in state.flat_state()
+    }
+    for rule in family.rules:
+        if rule.path not in params:
+            continue
+        variable = params[rule.path]
+        if "{layer}" in rule.key:
+            for layer in range(variable.shape[0]):
+                yield rule.key.format(layer=layer), layer, rule, variable
+        else:
+            yield rule.key, None, rule, variable
+
+
+def _matcher(key: str) -> re.Pattern[str]:
+    return re.compile(re.escape(key).replace(r"\{layer\}", r"(\d+)"))
+
+
+def _match(
+    key: str, prefix: str, matchers: Iterable[tuple[re.Pattern[str], KeyRule]]
+) -> list[tuple[int | None, KeyRule]]:
+    found = []
+    for pattern, rule in matchers:
+        match = pattern.fullmatch(key) or pattern.fullmatch(prefix + key)
+        if match:
+            found.append((int(match[1]) if match.groups() else None, rule))
+    return found
+
+
+def _is_ignored(key: str, prefix: str, ignored: Iterable[re.Pattern[str]]) -> bool:
+    return any(p.fullmatch(key) or p.fullmatch(prefix + key) for p in ignored)
+
+
+def _check(
+    plan: Plan,
+    wanted: Mapping[str, tuple[int, ...]],
+    given: Mapping[str, tuple[int, ...]],
+) -> list[str]:
+    """What is missing, superfluous or of another shape."""
+    problems = []
+    for path, parts in plan.items():
+        stacked = bool(parts) and None not in parts
+        layers = set(range(wanted[path][0])) if stacked else {None}
+        missing = layers - parts.keys()
+        if not parts:
+            problems.append(f"no tensor fills {path}")
+        elif missing:
+            problems.append(f"no tensor fills {path} of layer(s) {_list(missing)}")
+        if extra := parts.keys() - layers:
+            problems.append(f"{path} has no layer(s) {_list(extra)} in this config")
+        shape = wanted[path][1:] if stacked else wanted[path]
+        for key, rule in parts.values():
+            expected = shape[::-1] if rule.transpose else shape
+            if given[key] != expected:
+                problems.append(
+                    f"tensor {key!r} has shape {given[key]}, expected {expected}"
+                )
+    return problems
+
+
+def _list(layers: Iterable[int | None]) -> str:
+    return ", ".join(str(layer) for layer in sorted(layers, key=lambda x: x or 0))
+
+
+def _read(
+    source: TensorSource,
+    shape: tuple[int, ...],
+    parts: Mapping[int | None, tuple[str, KeyRule]],
+) -> np.ndarray:
+    value = np.empty(shape, np.float32)
+    for layer, (key, rule) in parts.items():
+        tensor = source.read(key)
+        target = value if layer is None else value[layer]
+        target[...] = tensor.T if rule.transpose else tensor
+    return value

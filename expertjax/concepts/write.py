@@ -1,0 +1,158 @@
+"""Writes concept folders in the format of ml-selfcond (the reference).
+
+<out>/concept_list.csv        columns group,concept
+<out>/concepts.csv            a table for people: sizes and lengths
+<out>/<group>/<concept>.json  concept, group, source, sentences
+"""
+
+import csv
+import io
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from expertjax.errors import InputError, join_problems
+
+_SAFE_NAME = re.compile(r"(?![.])[^/\\\0]+")
+
+
+@dataclass(frozen=True)
+class ConceptSentences:
+    """One concept as it stands in a file: its name and its two sets."""
+
+    concept: str
+    group: str
+    source: str
+    positive: tuple[str, ...]
+    negative: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return f"{self.group}/{self.concept}"
+
+
+def write_concepts(
+    concepts: Sequence[ConceptSentences],
+    out: str | Path,
+    overwrite: bool = False,
+    notices: Mapping[str, str] | None = None,
+) -> Path:
+    """Writes `concepts` to the folder `out`, all of it or nothing.
+
+    Args:
+      concepts: at least one; sorted by name on the way out.
+      out: the folder to make; its parents are made too.
+      overwrite: replace `out` where it is a concept folder already.
+      notices: further files for the top of the folder, name -> text, such as
+        the licence of the sentences.
+
+    Raises:
+      InputError: nothing to write, a concept is unusable, `out` is in the way
+        or the disk refuses.
+    """
+    out = Path(out).absolute()
+    concepts = sorted(concepts, key=lambda concept: concept.name)
+    _check_concepts(concepts)
+    _check_target(out, overwrite)
+    # A sibling, so that the final rename stays on one file system.
+    partial = out.with_name(f".{out.name}.partial-{os.getpid()}")
+    try:
+        for path, text in _files(concepts, notices or {}).items():
+            (partial / path).parent.mkdir(parents=True, exist_ok=True)
+            (partial / path).write_text(text, encoding="utf-8", newline="\n")
+        _replace(partial, out)
+    except OSError as error:
+        raise InputError(f"{out}: cannot be written: {error}") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return out
+
+
+def _files(
+    concepts: Sequence[ConceptSentences], notices: Mapping[str, str]
+) -> dict[str, str]:
+    files = dict(notices)
+    files["concept_list.csv"] = _csv(
+        ["group", "concept"], [[one.group, one.concept] for one in concepts]
+    )
+    columns = ["concept", "group", "n_pos", "n_neg", "mean_words"]
+    files["concepts.csv"] = _csv(columns, [_summary(one) for one in concepts])
+    for one in concepts:
+        sentences = {"positive": one.positive, "negative": one.negative}
+        content = {
+            "concept": one.concept,
+            "group": one.group,
+            "source": one.source,
+            "sentences": sentences,
+        }
+        text = json.dumps(content, ensure_ascii=False, indent=1)
+        files[f"{one.group}/{one.concept}.json"] = text + "\n"
+    return files
+
+
+def _summary(one: ConceptSentences) -> list[object]:
+    n_words = [len(text.split()) for text in one.positive + one.negative]
+    mean = f"{sum(n_words) / len(n_words):.1f}"
+    return [one.concept, one.group, len(one.positive), len(one.negative), mean]
+
+
+def _csv(columns: list[str], rows: Sequence[Sequence[object]]) -> str:
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+    return table.getvalue()
+
+
+def _check_concepts(concepts: Sequence[ConceptSentences]) -> None:
+    """Raises InputError with all that a reader would refuse later."""
+    problems, seen = [], set()
+    for one in concepts:
+        if not _SAFE_NAME.fullmatch(one.concept) or not _SAFE_NAME.fullmatch(one.group):
+            problems.append(f"{one.name}: not usable as folder and file name")
+        if one.name in seen:
+            problems.append(f"{one.name}: given twice")
+        seen.add(one.name)
+        if not one.positive or not one.negative:
+            problems.append(f"{one.name}: needs positive and negative sentences")
+        both = set(one.positive) & set(one.negative)
+        if both:
+            problems.append(f"{one.name}: both positive and negative: {min(both)!r}")
+    if not concepts:
+        problems.append("no concept at all")
+    if problems:
+        raise InputError(join_problems("concepts cannot be written:", problems))
+
+
+def _check_target(out: Path, overwrite: bool) -> None:
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out}: is a file; expected the name of a folder (--out)")
+    if not out.exists() or not any(out.iterdir()):
+        return
+    if not overwrite:
+        raise InputError(
+            f"{out}: exists and is not empty; choose another --out or pass --overwrite"
+        )
+    # Guards a folder of other things against a slip in --out.
+    if not (out / "concept_list.csv").is_file():
+        raise InputError(
+            f"{out}: holds no concept_list.csv, so it is not replaced; choose "
+            "another --out or empty it yourself"
+        )
+
+
+def _replace(partial: Path, out: Path) -> None:
+    old = out.with_name(f".{out.name}.old-{os.getpid()}")
+    if out.exists():
+        out.rename(old)
+    try:
+        partial.rename(out)
+    except OSError:
+        if old.exists():
+            old.rename(out)
+        raise
+    shutil.rmtree(old, ignore_errors=True)

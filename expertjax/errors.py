@@ -1,0 +1,21 @@
+"""The one error type that a user is meant to read.
+
+Programs catch `InputError`, print its message on one line and exit with
+status 1; anything else is a defect and keeps its traceback.
+"""
+
+
+class InputError(ValueError):
+    """What was given cannot be used.
+
+    The message names the file, concept, sentence or flag, says what was
+    expected and what to do about it.
+    """
+
+
+def join_problems(title: str, problems: list[str], limit: int = 20) -> str:
+    """One message out of many problems, so that a user can mend all at once."""
+    shown = problems[:limit]
+    if len(problems) > limit:
+        shown.append(f"... and {len(problems) - limit} more")
+    return title + "".join(f"\n  - {problem}" for problem in shown)

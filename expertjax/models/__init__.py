@@ -1,0 +1,1 @@
+"""Models as Flax NNX modules: sites, edits, one file per family."""

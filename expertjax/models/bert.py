@@ -1,0 +1,245 @@
+"""BERT: Devlin et al. 2019, as `transformers` defines it."""
+
+import dataclasses
+from typing import Any
+
+import jax.numpy as jnp
+from flax import nnx
+
+from expertjax.errors import InputError
+from expertjax.models.configs import ConfigReader
+from expertjax.models.edits import Edit, Tap
+from expertjax.models.family import Family, KeyRule, Output, rules_for
+from expertjax.models.layers import (
+    activation,
+    attend,
+    attention_mask,
+    layer_norm,
+    positions_from_mask,
+    scan_blocks,
+    stack_blocks,
+)
+from expertjax.models.sites import Site
+from expertjax.typing import Array, PoolFn
+
+_BLOCK = "bert.encoder.layer.{layer}."
+
+
+@dataclasses.dataclass(frozen=True)
+class BertConfig:
+    """Architecture of one BERT; defaults are those of `bert-base-uncased`."""
+
+    vocab_size: int = 30522
+    max_positions: int = 512
+    num_types: int = 2
+    width: int = 768  # D
+    num_layers: int = 12  # L
+    num_heads: int = 12  # H
+    mlp_width: int = 3072
+    activation: str = "gelu"
+    layer_norm_epsilon: float = 1e-12
+    masked_lm_head: bool = True
+    tie_embeddings: bool = True
+
+
+class Block(nnx.Module):
+    """One post-norm transformer block with its six sites."""
+
+    def __init__(self, config: BertConfig, rngs: nnx.Rngs, dtype: Any) -> None:
+        self.config = config
+        d, f = config.width, config.mlp_width
+
+        def linear(inputs: int, outputs: int) -> nnx.Linear:
+            init = nnx.initializers.normal(0.02)
+            return nnx.Linear(inputs, outputs, kernel_init=init, dtype=dtype, rngs=rngs)
+
+        self.query = linear(d, d)
+        self.key = linear(d, d)
+        self.value = linear(d, d)
+        self.attention_dense = linear(d, d)
+        self.attention_norm = layer_norm(d, config.layer_norm_epsilon, rngs, dtype)
+        self.intermediate_dense = linear(d, f)
+        self.output_dense = linear(f, d)
+        self.output_norm = layer_norm(d, config.layer_norm_epsilon, rngs, dtype)
+
+    def __call__(self, x_BxTxD: Array, tap: Tap, layer: Array, mask: Array) -> Array:
+        """Returns the residual stream after attention and MLP."""
+        del layer  # all blocks compute the same
+        config = self.config
+        attended = attend(
+            tap("attention.self.query", self.query(x_BxTxD)),
+            tap("attention.self.key", self.key(x_BxTxD)),
+            tap("attention.self.value", self.value(x_BxTxD)),
+            mask,
+            config.num_heads,
+            (config.width // config.num_heads) ** -0.5,
+        )
+        attended = tap("attention.output.dense", self.attention_dense(attended))
+        x_BxTxD = self.attention_norm(x_BxTxD + attended)
+        hidden = tap("intermediate.dense", self.intermediate_dense(x_BxTxD))
+        hidden = activation(config.activation)(hidden)
+        hidden = tap("output.dense", self.output_dense(hidden))
+        return self.output_norm(x_BxTxD + hidden)
+
+
+class MaskedLMHead(nnx.Module):
+    """The transform and the output layer of masked language modelling."""
+
+    def __init__(self, config: BertConfig, rngs: nnx.Rngs, dtype: Any) -> None:
+        self.config = config
+        d, v = config.width, config.vocab_size
+        self.dense = nnx.Linear(d, d, dtype=dtype, rngs=rngs)
+        self.norm = layer_norm(d, config.layer_norm_epsilon, rngs, dtype)
+        if not config.tie_embeddings:
+            self.decoder = nnx.Linear(d, v, use_bias=False, dtype=dtype, rngs=rngs)
+        self.bias = nnx.Param(jnp.zeros(v))
+
+    def __call__(self, hidden_BxTxD: Array, embed: nnx.Embed) -> Array:
+        """[B, T, V] logits."""
+        hidden = activation(self.config.activation)(self.dense(hidden_BxTxD))
+        hidden = self.norm(hidden)
+        tied = self.config.tie_embeddings
+        logits = embed.attend(hidden) if tied else self.decoder(hidden)
+        return logits + self.bias[...]
+
+
+class Bert(nnx.Module):
+    """A bidirectional encoder; see `Family` for the common signature."""
+
+    def __init__(self, config: BertConfig, rngs: nnx.Rngs, dtype: Any = None) -> None:
+        self.config = config
+        d = config.width
+
+        def embed(rows: int) -> nnx.Embed:
+            init = nnx.initializers.normal(0.02)
+            return nnx.Embed(rows, d, embedding_init=init, dtype=dtype, rngs=rngs)
+
+        self.word = embed(config.vocab_size)
+        self.position = embed(config.max_positions)
+        self.type = embed(config.num_types)
+        self.norm = layer_norm(d, config.layer_norm_epsilon, rngs, dtype)
+        self.blocks = stack_blocks(
+            lambda rngs: Block(config, rngs, dtype), config.num_layers, rngs
+        )
+        if config.masked_lm_head:
+            self.head = MaskedLMHead(config, rngs, dtype)
+
+    def __call__(
+        self,
+        tokens_BxT: Array,
+        mask_BxT: Array,
+        *,
+        edit: Edit | None = None,
+        pool: PoolFn | None = None,
+        record: frozenset[str] = frozenset(),
+    ) -> Output:
+        """Runs all blocks on single-segment input; see `Family`."""
+        positions_BxT = positions_from_mask(mask_BxT)
+        types_BxT = jnp.zeros_like(tokens_BxT)
+        x_BxTxD = self.word(tokens_BxT) + self.position(positions_BxT)
+        x_BxTxD = self.norm(x_BxTxD + self.type(types_BxT))
+        x_BxTxD, pooled = scan_blocks(
+            self.blocks,
+            x_BxTxD,
+            attention_mask(mask_BxT, causal=False),
+            edit=edit,
+            pool=pool,
+            record=record,
+        )
+        return Output(hidden=x_BxTxD, pooled=pooled)
+
+    def logits(self, hidden_BxTxD: Array) -> Array:
+        """[B, T, V] logits of the masked language model.
+
+        Raises:
+          InputError: the checkpoint was saved without that head.
+        """
+        if not self.config.masked_lm_head:
+            raise InputError("this BERT checkpoint has no masked language model head")
+        return self.head(hidden_BxTxD, self.word)
+
+
+def _read_config(reader: ConfigReader) -> BertConfig:
+    reader.only("position_embedding_type", "absolute")
+    reader.only("is_decoder", False)
+    reader.only("is_encoder_decoder", False)
+    reader.only("add_cross_attention", False)
+    reader.ignore("attention_probs_dropout_prob", "hidden_dropout_prob")
+    return BertConfig(
+        vocab_size=reader.take("vocab_size", 30522),
+        max_positions=reader.take("max_position_embeddings", 512),
+        num_types=reader.take("type_vocab_size", 2),
+        width=reader.take("hidden_size", 768),
+        num_layers=reader.take("num_hidden_layers", 12),
+        num_heads=reader.take("num_attention_heads", 12),
+        mlp_width=reader.take("intermediate_size", 3072),
+        activation=reader.take("hidden_act", "gelu"),
+        layer_norm_epsilon=reader.take("layer_norm_eps", 1e-12),
+        masked_lm_head="cls.predictions.bias" in reader.keys,
+        tie_embeddings=reader.take("tie_word_embeddings", True),
+    )
+
+
+def _sites(config: BertConfig) -> tuple[Site, ...]:
+    d = config.width
+    widths = {
+        "attention.self.query": d,
+        "attention.self.key": d,
+        "attention.self.value": d,
+        "attention.output.dense": d,
+        "intermediate.dense": config.mlp_width,
+        "output.dense": d,
+    }
+    return tuple(
+        Site(name, features, _BLOCK + name) for name, features in widths.items()
+    )
+
+
+_EMBED = "bert.embeddings."
+FAMILY = Family(
+    name="bert",
+    model_types=("bert",),
+    causal=False,
+    read_config=_read_config,
+    build=Bert,
+    sites=_sites,
+    prefix="bert.",
+    rules=(
+        KeyRule(_EMBED + "word_embeddings.weight", "word.embedding"),
+        KeyRule(_EMBED + "position_embeddings.weight", "position.embedding"),
+        KeyRule(_EMBED + "token_type_embeddings.weight", "type.embedding"),
+        *rules_for(_EMBED, {"LayerNorm": ("norm", "norm")}),
+        *rules_for(
+            _BLOCK,
+            {
+                "attention.self.query": ("blocks.query", "linear"),
+                "attention.self.key": ("blocks.key", "linear"),
+                "attention.self.value": ("blocks.value", "linear"),
+                "attention.output.dense": ("blocks.attention_dense", "linear"),
+                "attention.output.LayerNorm": ("blocks.attention_norm", "norm"),
+                "intermediate.dense": ("blocks.intermediate_dense", "linear"),
+                "output.dense": ("blocks.output_dense", "linear"),
+                "output.LayerNorm": ("blocks.output_norm", "norm"),
+            },
+        ),
+        *rules_for(
+            "cls.predictions.transform.",
+            {"dense": ("head.dense", "linear"), "LayerNorm": ("head.norm", "norm")},
+        ),
+        KeyRule("cls.predictions.bias", "head.bias"),
+        KeyRule(
+            "cls.predictions.decoder.weight",
+            "head.decoder.kernel",
+            transpose=True,
+            optional=True,
+        ),
+    ),
+    ignored=(
+        _EMBED + "position_ids",  # a constant
+        "bert.pooler.dense.weight",  # the pooler is of the sentence-pair task
+        "bert.pooler.dense.bias",
+        "cls.seq_relationship.weight",
+        "cls.seq_relationship.bias",
+        "cls.predictions.decoder.bias",  # the same as cls.predictions.bias
+    ),
+)

@@ -1,0 +1,68 @@
+"""Reading a Hugging Face `config.json`, refusing what is not understood.
+
+A silently ignored attribute is a silently wrong model, so every attribute has
+to be taken, pinned to the one value that is implemented, or named as one that
+cannot change what a forward pass computes.
+"""
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from expertjax.errors import InputError, join_problems
+
+# Nothing here changes the outputs of a trained model: bookkeeping, training
+# settings, generation settings and the heads of other tasks.
+_HARMLESS = frozenset(
+    ["_name_or_path", "_attn_implementation_autoset", "architectures", "attn_implementation", "auto_map", "bad_words_ids", "begin_suppress_tokens", "bos_token_id", "chunk_size_feed_forward", "classifier_dropout", "cross_attention_hidden_size", "decoder_start_token_id", "directionality", "diversity_penalty", "do_sample", "dtype", "early_stopping", "encoder_no_repeat_ngram_size", "eos_token_id", "exponential_decay_length_penalty", "finetuning_task", "forced_bos_token_id", "forced_eos_token_id", "gradient_checkpointing", "id2label", "initializer_range", "keys_to_ignore_at_inference", "label2id", "length_penalty", "max_length", "min_length", "model_type", "no_repeat_ngram_size", "num_beam_groups", "num_beams", "num_labels", "num_return_sequences", "output_attentions", "output_hidden_states", "output_past", "output_scores", "pad_token_id", "prefix", "problem_type", "pruned_heads", "remove_invalid_values", "repetition_penalty", "return_dict", "return_dict_in_generate", "sep_token_id", "summary_activation", "summary_first_dropout", "summary_proj_to_labels", "summary_type", "summary_use_proj", "suppress_tokens", "task_specific_params", "temperature", "tf_legacy_loss", "tokenizer_class", "top_k", "top_p", "torch_dtype", "torchscript", "transformers_version", "typical_p", "use_bfloat16", "use_cache", "pooler_fc_size", "pooler_num_attention_heads", "pooler_num_fc_layers", "pooler_size_per_head", "pooler_type", "sentence_transformers"]
+)
+
+
+class ConfigReader:
+    """Takes attributes out of a config one by one and reports what is left."""
+
+    def __init__(self, attributes: Mapping[str, Any], keys: Collection[str]) -> None:
+        """Wraps one config.
+
+        Args:
+          attributes: the content of `config.json`.
+          keys: the names of the checkpoint's tensors, for parts (a head, say)
+            that only some checkpoints of a family have.
+        """
+        self.keys = keys
+        self._left = {k: v for k, v in attributes.items() if k not in _HARMLESS}
+        self._problems: list[str] = []
+
+    def take(self, name: str, default: Any) -> Any:
+        """The attribute's value, or Hugging Face's default."""
+        value = self._left.pop(name, default)
+        if value is not None and default is not None:
+            kinds = (int, float) if isinstance(default, float) else type(default)
+            if not isinstance(value, kinds):
+                self._problems.append(
+                    f"{name}={value!r} should be of type {type(default).__name__}"
+                )
+                return default
+        return value
+
+    def only(self, name: str, *values: Any) -> None:
+        """The attribute must be absent or have one of the implemented values."""
+        value = self._left.pop(name, values[0])
+        if value not in values:
+            wanted = " or ".join(repr(v) for v in values)
+            self._problems.append(f"{name}={value!r} is not implemented, only {wanted}")
+
+    def ignore(self, *names: str) -> None:
+        """Attributes without effect on the outputs of a trained model."""
+        for name in names:
+            self._left.pop(name, None)
+
+    def check(self, source: str) -> None:
+        """Raises InputError naming everything that was not understood."""
+        unknown = [
+            f"{name}={value!r} is not known" for name, value in self._left.items()
+        ]
+        problems = self._problems + unknown
+        if problems:
+            raise InputError(
+                join_problems(f"{source}: this config is not understood:", problems)
+            )

@@ -1,0 +1,97 @@
+"""What one model family has to say about itself."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from flax import nnx
+
+from expertjax.models.configs import ConfigReader
+from expertjax.models.sites import Site
+from expertjax.typing import Array
+
+
+class Output(NamedTuple):
+    """What a forward pass returns.
+
+    Attributes:
+      hidden: [B, T, D], input of the model's `logits`.
+      pooled: site name -> [L, B, F], for the sites that were recorded.
+    """
+
+    hidden: Array
+    pooled: Mapping[str, Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class KeyRule:
+    """Where one kind of Hugging Face tensor goes.
+
+    Attributes:
+      key: the tensor's name, with `{layer}` where the number of the block stands.
+      path: dotted path of the parameter in our module; stacked over layers where
+        the key has `{layer}`.
+      transpose: torch's Linear keeps [out, in], ours [in, out].
+      optional: the tensor is passed over where our module has no such
+        parameter (a tied output layer that was saved all the same).
+    """
+
+    key: str
+    path: str
+    transpose: bool = False
+    optional: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Family:
+    """One file of this room each: config, module, key table, sites.
+
+    `build(config, rngs=, dtype=)` makes a module that is called as
+    `model(tokens_BxT, mask_BxT, edit=, pool=, record=) -> Output` and has
+    `model.logits(hidden_BxTxD) -> [B, T, V]`. Masks are 1 at real tokens;
+    padding may stand on either side.
+
+    Attributes:
+      name: family name.
+      model_types: Hugging Face `model_type` values it serves.
+      causal: a language model that can generate from left to right.
+      read_config: config.json -> frozen config.
+      build: config -> module.
+      sites: config -> the sites of one block, in the order of computation.
+      rules: the key table.
+      prefix: of the base model; checkpoints saved without a head lack it.
+      ignored: keys of tensors that our module has no use for.
+    """
+
+    name: str
+    model_types: tuple[str, ...]
+    causal: bool
+    read_config: Callable[[ConfigReader], Any]
+    build: Callable[..., nnx.Module]
+    sites: Callable[[Any], tuple[Site, ...]]
+    rules: tuple[KeyRule, ...]
+    prefix: str = ""
+    ignored: tuple[str, ...] = ()
+
+
+_TENSORS = {
+    "norm": (("weight", "scale", False), ("bias", "bias", False)),
+    "linear": (("weight", "kernel", True), ("bias", "bias", False)),
+    "conv1d": (("weight", "kernel", False), ("bias", "bias", False)),
+}
+
+
+def rules_for(
+    prefix: str, modules: Mapping[str, tuple[str, str]]
+) -> tuple[KeyRule, ...]:
+    """The rules of whole torch modules.
+
+    Args:
+      prefix: stands before each torch module name.
+      modules: torch module name -> (our path, "norm" | "linear" | "conv1d").
+    """
+    return tuple(
+        KeyRule(f"{prefix}{module}.{tensor}", f"{path}.{ours}", transpose)
+        for module, (path, kind) in modules.items()
+        for tensor, ours, transpose in _TENSORS[kind]
+    )

@@ -1,0 +1,191 @@
+"""GPT-2: Radford et al. 2019, as `transformers` defines it."""
+
+import dataclasses
+from typing import Any
+
+import jax.numpy as jnp
+from flax import nnx
+
+from expertjax.models.configs import ConfigReader
+from expertjax.models.edits import Edit, Tap
+from expertjax.models.family import Family, KeyRule, Output, rules_for
+from expertjax.models.layers import (
+    activation,
+    attend,
+    attention_mask,
+    layer_norm,
+    positions_from_mask,
+    scan_blocks,
+    stack_blocks,
+)
+from expertjax.models.sites import Site
+from expertjax.typing import Array, PoolFn
+
+_BLOCK = "transformer.h.{layer}."
+
+
+@dataclasses.dataclass(frozen=True)
+class GPT2Config:
+    """Architecture of one GPT-2; defaults are those of `gpt2` on the hub."""
+
+    vocab_size: int = 50257
+    max_positions: int = 1024
+    width: int = 768  # D
+    num_layers: int = 12  # L
+    num_heads: int = 12  # H
+    mlp_width: int = 3072
+    activation: str = "gelu_new"
+    layer_norm_epsilon: float = 1e-5
+    scale_attention: bool = True  # by 1 / sqrt(K)
+    scale_attention_by_layer: bool = False  # by 1 / (layer + 1)
+    tie_embeddings: bool = True
+
+
+class Block(nnx.Module):
+    """One pre-norm transformer block with its four sites."""
+
+    def __init__(self, config: GPT2Config, rngs: nnx.Rngs, dtype: Any) -> None:
+        self.config = config
+        d, f = config.width, config.mlp_width
+
+        def linear(inputs: int, outputs: int, std: float = 0.02) -> nnx.Linear:
+            init = nnx.initializers.normal(std)
+            return nnx.Linear(inputs, outputs, kernel_init=init, dtype=dtype, rngs=rngs)
+
+        residual_std = 0.02 / (2 * config.num_layers) ** 0.5
+        self.ln_1 = layer_norm(d, config.layer_norm_epsilon, rngs, dtype)
+        self.c_attn = linear(d, 3 * d)
+        self.c_proj = linear(d, d, residual_std)
+        self.ln_2 = layer_norm(d, config.layer_norm_epsilon, rngs, dtype)
+        self.c_fc = linear(d, f)
+        self.mlp_c_proj = linear(f, d, residual_std)
+
+    def __call__(self, x_BxTxD: Array, tap: Tap, layer: Array, mask: Array) -> Array:
+        """Returns the residual stream after attention and MLP."""
+        config = self.config
+        qkv = tap("attn.c_attn", self.c_attn(self.ln_1(x_BxTxD)))
+        scale = (config.width // config.num_heads) ** -0.5
+        scale = jnp.float32(scale if config.scale_attention else 1.0)
+        if config.scale_attention_by_layer:
+            scale = scale / (layer + 1)
+        attended = attend(*jnp.split(qkv, 3, -1), mask, config.num_heads, scale)
+        x_BxTxD = x_BxTxD + tap("attn.c_proj", self.c_proj(attended))
+        hidden = tap("mlp.c_fc", self.c_fc(self.ln_2(x_BxTxD)))
+        hidden = activation(config.activation)(hidden)
+        return x_BxTxD + tap("mlp.c_proj", self.mlp_c_proj(hidden))
+
+
+class GPT2(nnx.Module):
+    """A causal language model; see `Family` for the common signature."""
+
+    def __init__(self, config: GPT2Config, rngs: nnx.Rngs, dtype: Any = None) -> None:
+        self.config = config
+        d = config.width
+
+        def embed(rows: int, std: float) -> nnx.Embed:
+            init = nnx.initializers.normal(std)
+            return nnx.Embed(rows, d, embedding_init=init, dtype=dtype, rngs=rngs)
+
+        self.wte = embed(config.vocab_size, 0.02)
+        self.wpe = embed(config.max_positions, 0.01)
+        self.blocks = stack_blocks(
+            lambda rngs: Block(config, rngs, dtype), config.num_layers, rngs
+        )
+        self.ln_f = layer_norm(d, config.layer_norm_epsilon, rngs, dtype)
+        if not config.tie_embeddings:
+            self.lm_head = nnx.Linear(
+                d, config.vocab_size, use_bias=False, dtype=dtype, rngs=rngs
+            )
+
+    def __call__(
+        self,
+        tokens_BxT: Array,
+        mask_BxT: Array,
+        *,
+        edit: Edit | None = None,
+        pool: PoolFn | None = None,
+        record: frozenset[str] = frozenset(),
+    ) -> Output:
+        """Runs all blocks; see `Family`."""
+        positions_BxT = positions_from_mask(mask_BxT)
+        x_BxTxD = self.wte(tokens_BxT) + self.wpe(positions_BxT)
+        x_BxTxD, pooled = scan_blocks(
+            self.blocks,
+            x_BxTxD,
+            attention_mask(mask_BxT, causal=True),
+            edit=edit,
+            pool=pool,
+            record=record,
+        )
+        return Output(hidden=self.ln_f(x_BxTxD), pooled=pooled)
+
+    def logits(self, hidden_BxTxD: Array) -> Array:
+        """[B, T, V] next-token logits."""
+        if self.config.tie_embeddings:
+            return self.wte.attend(hidden_BxTxD)
+        return self.lm_head(hidden_BxTxD)
+
+
+def _read_config(reader: ConfigReader) -> GPT2Config:
+    width = reader.take("n_embd", 768)
+    reader.only("add_cross_attention", False)
+    reader.ignore("n_ctx", "attn_pdrop", "embd_pdrop", "resid_pdrop")
+    # Our attention always takes the softmax in float32.
+    reader.ignore("reorder_and_upcast_attn")
+    mlp_width = reader.take("n_inner", None)
+    return GPT2Config(
+        vocab_size=reader.take("vocab_size", 50257),
+        max_positions=reader.take("n_positions", 1024),
+        width=width,
+        num_layers=reader.take("n_layer", 12),
+        num_heads=reader.take("n_head", 12),
+        mlp_width=4 * width if mlp_width is None else mlp_width,
+        activation=reader.take("activation_function", "gelu_new"),
+        layer_norm_epsilon=reader.take("layer_norm_epsilon", 1e-5),
+        scale_attention=reader.take("scale_attn_weights", True),
+        scale_attention_by_layer=reader.take("scale_attn_by_inverse_layer_idx", False),
+        tie_embeddings=reader.take("tie_word_embeddings", True),
+    )
+
+
+def _sites(config: GPT2Config) -> tuple[Site, ...]:
+    d = config.width
+    widths = {
+        "attn.c_attn": 3 * d,
+        "attn.c_proj": d,
+        "mlp.c_fc": config.mlp_width,
+        "mlp.c_proj": d,
+    }
+    return tuple(
+        Site(name, features, _BLOCK + name) for name, features in widths.items()
+    )
+
+
+FAMILY = Family(
+    name="gpt2",
+    model_types=("gpt2",),
+    causal=True,
+    read_config=_read_config,
+    build=GPT2,
+    sites=_sites,
+    prefix="transformer.",
+    rules=(
+        KeyRule("transformer.wte.weight", "wte.embedding"),
+        KeyRule("transformer.wpe.weight", "wpe.embedding"),
+        *rules_for("transformer.", {"ln_f": ("ln_f", "norm")}),
+        *rules_for(
+            _BLOCK,
+            {
+                "ln_1": ("blocks.ln_1", "norm"),
+                "attn.c_attn": ("blocks.c_attn", "conv1d"),
+                "attn.c_proj": ("blocks.c_proj", "conv1d"),
+                "ln_2": ("blocks.ln_2", "norm"),
+                "mlp.c_fc": ("blocks.c_fc", "conv1d"),
+                "mlp.c_proj": ("blocks.mlp_c_proj", "conv1d"),
+            },
+        ),
+        KeyRule("lm_head.weight", "lm_head.kernel", transpose=True, optional=True),
+    ),
+    # Constant causal masks that old checkpoints carry along.
+    ignored=(_BLOCK + "attn.bias", _BLOCK + "attn.masked_bias"),
+)

@@ -1,0 +1,54 @@
+"""The families that are known, by Hugging Face's `model_type`."""
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from expertjax.errors import InputError
+from expertjax.models import bert, gpt2
+from expertjax.models.configs import ConfigReader
+from expertjax.models.family import Family
+
+FAMILIES: tuple[Family, ...] = (bert.FAMILY, gpt2.FAMILY)
+
+_BY_MODEL_TYPE = {
+    model_type: family for family in FAMILIES for model_type in family.model_types
+}
+
+
+def family_of(attributes: Mapping[str, Any], source: str) -> Family:
+    """The family that a config belongs to.
+
+    Args:
+      attributes: the content of `config.json`.
+      source: its path, for messages.
+
+    Raises:
+      InputError: `model_type` is missing or unknown.
+    """
+    model_type = attributes.get("model_type")
+    if model_type not in _BY_MODEL_TYPE:
+        known = ", ".join(sorted(_BY_MODEL_TYPE))
+        raise InputError(
+            f"{source}: model_type {model_type!r} is not known; known: {known}"
+        )
+    return _BY_MODEL_TYPE[model_type]
+
+
+def read_config(
+    attributes: Mapping[str, Any], keys: Collection[str], source: str
+) -> tuple[Family, Any]:
+    """The family and its frozen config.
+
+    Args:
+      attributes: the content of `config.json`.
+      keys: names of the checkpoint's tensors.
+      source: path for messages.
+
+    Raises:
+      InputError: an unknown family, or attributes that are not understood.
+    """
+    family = family_of(attributes, source)
+    reader = ConfigReader(attributes, keys)
+    config = family.read_config(reader)
+    reader.check(source)
+    return family, config

@@ -1,0 +1,137 @@
+"""Sites (linear layers whose outputs are units) and the table of all units."""
+
+import dataclasses
+import functools
+import re
+from collections.abc import Mapping, Sequence
+
+import jax.numpy as jnp
+import numpy as np
+
+from expertjax.errors import InputError
+from expertjax.typing import Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Site:
+    """One linear layer of a block; its F outputs are units in every layer."""
+
+    name: str  # within the block, e.g. "mlp.c_fc"
+    features: int  # F
+    module: str  # torch module, e.g. "transformer.h.{layer}.mlp.c_fc"
+
+    def module_name(self, layer: int) -> str:
+        """The Hugging Face torch module of this site in one layer."""
+        return self.module.format(layer=layer)
+
+
+@dataclasses.dataclass(frozen=True)
+class UnitTable:
+    """Which units are captured, and in which order.
+
+    Units are numbered layer by layer, then site by site in the order of the
+    block's computation, then by output coordinate.
+
+    Attributes:
+      segments: the selected (layer, site) pairs in unit order.
+    """
+
+    segments: tuple[tuple[int, Site], ...]
+
+    @classmethod
+    def build(
+        cls, sites: Sequence[Site], num_layers: int, pattern: str = ""
+    ) -> "UnitTable":
+        """Selects the sites whose module name contains a match of `pattern`.
+
+        Args:
+          sites: the family's sites, in the order of computation.
+          num_layers: L.
+          pattern: regular expression on the torch module name; "" selects all.
+
+        Raises:
+          InputError: the pattern is no regular expression or selects nothing.
+        """
+        try:
+            regex = re.compile(pattern)
+        except re.error as error:
+            raise InputError(
+                f"--sites={pattern!r} is not a regular expression: {error}"
+            ) from error
+        segments = tuple(
+            (layer, site)
+            for layer in range(num_layers)
+            for site in sites
+            if regex.search(site.module_name(layer))
+        )
+        if not segments:
+            names = ", ".join(site.module_name(0) for site in sites)
+            raise InputError(
+                f"--sites={pattern!r} selects no site; those of layer 0 are: {names}"
+            )
+        return cls(segments)
+
+    @functools.cached_property
+    def num_units(self) -> int:
+        """U."""
+        return sum(site.features for _, site in self.segments)
+
+    @functools.cached_property
+    def recorded(self) -> tuple[Site, ...]:
+        """The distinct sites that a forward pass has to pool."""
+        return tuple(dict.fromkeys(site for _, site in self.segments))
+
+    @functools.cached_property
+    def layer(self) -> np.ndarray:
+        """[U] int32: the layer of each unit."""
+        return self._per_unit([layer for layer, _ in self.segments]).astype(np.int32)
+
+    @functools.cached_property
+    def site(self) -> np.ndarray:
+        """[U] str: the site name of each unit."""
+        return self._per_unit([site.name for _, site in self.segments])
+
+    @functools.cached_property
+    def module(self) -> np.ndarray:
+        """[U] str: the torch module name of each unit."""
+        return self._per_unit([s.module_name(layer) for layer, s in self.segments])
+
+    @functools.cached_property
+    def index(self) -> np.ndarray:
+        """[U] int32: the output coordinate of each unit within its site."""
+        return np.concatenate(
+            [np.arange(site.features, dtype=np.int32) for _, site in self.segments]
+        )
+
+    def gather(self, pooled: Mapping[str, Array]) -> Array:
+        """Puts the scan's pooled sites in unit order.
+
+        Args:
+          pooled: site name -> [L, B, F], for every site in `recorded`.
+
+        Returns:
+          [B, U]
+        """
+        stacked_LxBxF = jnp.concatenate([pooled[s.name] for s in self.recorded], -1)
+        num_layers, batch, width = stacked_LxBxF.shape
+        all_BxLF = jnp.moveaxis(stacked_LxBxF, 0, 1).reshape(batch, num_layers * width)
+        if all_BxLF.shape[1] == self.num_units:
+            return all_BxLF
+        return all_BxLF[:, self._columns]
+
+    @functools.cached_property
+    def _columns(self) -> np.ndarray:
+        """[U]: where each unit stands among all units of the recorded sites."""
+        offsets, width = {}, 0
+        for site in self.recorded:
+            offsets[site] = width
+            width += site.features
+        return np.concatenate(
+            [
+                layer * width + offsets[site] + np.arange(site.features)
+                for layer, site in self.segments
+            ]
+        )
+
+    def _per_unit(self, values: list) -> np.ndarray:
+        return np.repeat(np.array(values), [site.features for _, site in self.segments])

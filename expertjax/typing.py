@@ -1,0 +1,23 @@
+"""The legend of axis letters, and the array aliases of public signatures.
+
+A name ends in its shape where that helps: `mask_BxT`, `units_BxU`.
+
+    B  sentences of one batch        U  all units of a model (or a block of them)
+    T  token positions               N  sentences of the pool (or of one concept)
+    L  layers of a model             C  concepts
+    F  units of one site             D  width of the residual stream
+    V  vocabulary                    H  attention heads,  K  width of a head
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import jax
+import numpy as np
+
+Array: TypeAlias = jax.Array
+HostArray: TypeAlias = np.ndarray
+PyTree: TypeAlias = Any
+
+# Reduces one site's activations over tokens: [B, T, F] -> [B, F].
+PoolFn: TypeAlias = Callable[[Array], Array]
