@@ -1,0 +1,1 @@
+"""Concepts: reading and checking files, the sentence pool, builders."""
