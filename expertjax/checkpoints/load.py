@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -107,6 +108,32 @@ def load_model(
         params = rules.load_params(family, source, abstract, put)
     tokenizer = load_tokenizer(folder)
     return Model(name, folder, family, config, graphdef, params, tokenizer, attributes)
+
+
+def params_digest(params: nnx.State) -> str:
+    """SHA-256 over names, shapes and a position-weighted checksum of the bits.
+
+    Integer arithmetic that wraps is exact in any order, so the digest is the
+    same however the parameters are sharded, and no weight leaves its device.
+    """
+    digest = hashlib.sha256()
+    for path, variable in params.flat_state():
+        value = variable[...]
+        line = f"{path} {value.shape} {value.dtype} {int(_checksum(value))}\n"
+        digest.update(line.encode())
+    return digest.hexdigest()
+
+
+@jax.jit
+def _checksum(value: jax.Array) -> jax.Array:
+    """Sum of bits x odd weights, modulo 2^32."""
+    width = jnp.dtype(value.dtype).itemsize * 8
+    bits = jax.lax.bitcast_convert_type(value, f"uint{width}").astype(jnp.uint32)
+    weights = jnp.zeros(value.shape, jnp.uint32)
+    for axis in range(value.ndim):
+        index = jax.lax.broadcasted_iota(jnp.uint32, value.shape, axis)
+        weights = weights * jnp.uint32(0x9E3779B1) + index
+    return jnp.sum(bits * (2 * weights + 1), dtype=jnp.uint32)
 
 
 def abstract_module(

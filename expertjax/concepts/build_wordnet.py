@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from expertjax.concepts.files import Concept
 from expertjax.concepts.wordnet import WordNet, read_licence, read_wordnet
 from expertjax.concepts.wordnet_topics import (
     BuildSettings,
@@ -20,7 +21,7 @@ from expertjax.concepts.wordnet_topics import (
     named_topics,
     usable_texts,
 )
-from expertjax.concepts.write import ConceptSentences, write_concepts
+from expertjax.concepts.write import write_concepts
 from expertjax.errors import InputError
 
 
@@ -30,7 +31,7 @@ def build_folder(
     roots: Sequence[str] = (),
     settings: BuildSettings | None = None,
     overwrite: bool = False,
-) -> list[ConceptSentences]:
+) -> list[Concept]:
     """Builds concepts from the WordNet in `folder` and writes them to `out`.
 
     Arguments and errors as in `build_concepts` and `write_concepts`. WordNet's
@@ -38,7 +39,7 @@ def build_folder(
     """
     concepts = build_concepts(read_wordnet(folder), roots, settings)
     notices = {"LICENSE.wordnet.txt": read_licence(folder)}
-    write_concepts(concepts, out, overwrite, notices)
+    write_concepts(concepts, out, "wordnet", overwrite, notices)
     return concepts
 
 
@@ -46,7 +47,7 @@ def build_concepts(
     wordnet: WordNet,
     roots: Sequence[str] = (),
     settings: BuildSettings | None = None,
-) -> list[ConceptSentences]:
+) -> list[Concept]:
     """One *sense* concept per root, the same for the same seed and roots.
 
     Args:
@@ -73,7 +74,7 @@ def build_concepts(
         if not negative:
             raise InputError(f"root {topic.sense_key}: no text is left for negatives")
         name = concept_name(topic.sense_key)
-        concepts.append(ConceptSentences(name, "sense", "wordnet", positive, negative))
+        concepts.append(Concept("sense", name, positive, negative))
     return concepts
 
 

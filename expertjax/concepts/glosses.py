@@ -65,5 +65,5 @@ def _parse_segment(segment: str) -> tuple[str, list[str]]:
         return segment, []
     outside = re.sub(r'"[^"]*(?:"|$)', "", segment)
     if _ATTRIBUTION.fullmatch(outside):
-        return "", re.findall(r'"([^"]+)', segment)
+        return "", re.findall(r'"([^"]*)(?:"|$)', segment)
     return "", []  # a remark on a quoted word: neither of the two

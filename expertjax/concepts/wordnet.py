@@ -44,6 +44,7 @@ class Synset:
 
     @property
     def key(self) -> tuple[str, int]:
+        """Offsets are unique within a part of speech only."""
         return self.part, self.offset
 
 

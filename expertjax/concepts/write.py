@@ -9,35 +9,18 @@ import csv
 import io
 import json
 import os
-import re
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+from expertjax.concepts.files import Concept, check_name
 from expertjax.errors import InputError, join_problems
-
-_SAFE_NAME = re.compile(r"(?![.])[^/\\\0]+")
-
-
-@dataclass(frozen=True)
-class ConceptSentences:
-    """One concept as it stands in a file: its name and its two sets."""
-
-    concept: str
-    group: str
-    source: str
-    positive: tuple[str, ...]
-    negative: tuple[str, ...]
-
-    @property
-    def name(self) -> str:
-        return f"{self.group}/{self.concept}"
 
 
 def write_concepts(
-    concepts: Sequence[ConceptSentences],
+    concepts: Sequence[Concept],
     out: str | Path,
+    source: str,
     overwrite: bool = False,
     notices: Mapping[str, str] | None = None,
 ) -> Path:
@@ -46,6 +29,7 @@ def write_concepts(
     Args:
       concepts: at least one; sorted by name on the way out.
       out: the folder to make; its parents are made too.
+      source: where the sentences are from, e.g. "wordnet"; written in each file.
       overwrite: replace `out` where it is a concept folder already.
       notices: further files for the top of the folder, name -> text, such as
         the licence of the sentences.
@@ -55,13 +39,13 @@ def write_concepts(
         or the disk refuses.
     """
     out = Path(out).absolute()
-    concepts = sorted(concepts, key=lambda concept: concept.name)
+    concepts = sorted(concepts, key=lambda concept: concept.key)
     _check_concepts(concepts)
     _check_target(out, overwrite)
     # A sibling, so that the final rename stays on one file system.
     partial = out.with_name(f".{out.name}.partial-{os.getpid()}")
     try:
-        for path, text in _files(concepts, notices or {}).items():
+        for path, text in _files(concepts, source, notices or {}).items():
             (partial / path).parent.mkdir(parents=True, exist_ok=True)
             (partial / path).write_text(text, encoding="utf-8", newline="\n")
         _replace(partial, out)
@@ -73,31 +57,31 @@ def write_concepts(
 
 
 def _files(
-    concepts: Sequence[ConceptSentences], notices: Mapping[str, str]
+    concepts: Sequence[Concept], source: str, notices: Mapping[str, str]
 ) -> dict[str, str]:
     files = dict(notices)
     files["concept_list.csv"] = _csv(
-        ["group", "concept"], [[one.group, one.concept] for one in concepts]
+        ["group", "concept"], [[one.group, one.name] for one in concepts]
     )
     columns = ["concept", "group", "n_pos", "n_neg", "mean_words"]
     files["concepts.csv"] = _csv(columns, [_summary(one) for one in concepts])
     for one in concepts:
-        sentences = {"positive": one.positive, "negative": one.negative}
+        sentences = {"positive": one.positives, "negative": one.negatives}
         content = {
-            "concept": one.concept,
+            "concept": one.name,
             "group": one.group,
-            "source": one.source,
+            "source": source,
             "sentences": sentences,
         }
         text = json.dumps(content, ensure_ascii=False, indent=1)
-        files[f"{one.group}/{one.concept}.json"] = text + "\n"
+        files[f"{one.key}.json"] = text + "\n"
     return files
 
 
-def _summary(one: ConceptSentences) -> list[object]:
-    n_words = [len(text.split()) for text in one.positive + one.negative]
+def _summary(one: Concept) -> list[object]:
+    n_words = [len(text.split()) for text in one.positives + one.negatives]
     mean = f"{sum(n_words) / len(n_words):.1f}"
-    return [one.concept, one.group, len(one.positive), len(one.negative), mean]
+    return [one.name, one.group, len(one.positives), len(one.negatives), mean]
 
 
 def _csv(columns: list[str], rows: Sequence[Sequence[object]]) -> str:
@@ -108,20 +92,23 @@ def _csv(columns: list[str], rows: Sequence[Sequence[object]]) -> str:
     return table.getvalue()
 
 
-def _check_concepts(concepts: Sequence[ConceptSentences]) -> None:
+def _check_concepts(concepts: Sequence[Concept]) -> None:
     """Raises InputError with all that a reader would refuse later."""
     problems, seen = [], set()
     for one in concepts:
-        if not _SAFE_NAME.fullmatch(one.concept) or not _SAFE_NAME.fullmatch(one.group):
-            problems.append(f"{one.name}: not usable as folder and file name")
-        if one.name in seen:
-            problems.append(f"{one.name}: given twice")
-        seen.add(one.name)
-        if not one.positive or not one.negative:
-            problems.append(f"{one.name}: needs positive and negative sentences")
-        both = set(one.positive) & set(one.negative)
+        try:
+            check_name(one.group, "group")
+            check_name(one.name, "concept")
+        except InputError as error:
+            problems.append(str(error))
+        if one.key in seen:
+            problems.append(f"{one.key}: given twice")
+        seen.add(one.key)
+        if not one.positives or not one.negatives:
+            problems.append(f"{one.key}: needs positive and negative sentences")
+        both = set(one.positives) & set(one.negatives)
         if both:
-            problems.append(f"{one.name}: both positive and negative: {min(both)!r}")
+            problems.append(f"{one.key}: both positive and negative: {min(both)!r}")
     if not concepts:
         problems.append("no concept at all")
     if problems:

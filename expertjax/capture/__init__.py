@@ -1,0 +1,1 @@
+"""Capture: from sentences to responses.zarr."""

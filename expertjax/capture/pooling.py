@@ -1,0 +1,45 @@
+"""The response of a unit: its activations on a sentence's tokens, pooled."""
+
+import functools
+from typing import Literal
+
+import jax.numpy as jnp
+
+from expertjax.typing import Array, PoolFn
+
+Pooling = Literal["max", "mean", "last"]
+
+
+def pool_tokens(pooling: Pooling, mask_BxT: Array, z_BxTxF: Array) -> Array:
+    """Pools over the tokens that the mask counts.
+
+    The maximum is that of Suau et al. (2020) and of the reference; the mean that
+    of Kojima et al. (2024).
+
+    Args:
+      pooling: "max", "mean" or "last" (the last counted token).
+      mask_BxT: bool; at least one token of each row counts.
+      z_BxTxF: activations.
+
+    Returns:
+      [B, F] float32.
+    """
+    mask_BxTx1 = mask_BxT[:, :, None]
+    if pooling == "max":
+        return jnp.max(z_BxTxF, 1, where=mask_BxTx1, initial=-jnp.inf).astype(
+            jnp.float32
+        )
+    if pooling == "mean":
+        z_BxTxF = z_BxTxF.astype(jnp.float32)
+        return jnp.mean(z_BxTxF, 1, where=mask_BxTx1)
+    if pooling == "last":
+        length = mask_BxT.shape[1]
+        last_B = length - 1 - jnp.argmax(mask_BxT[:, ::-1], axis=1)
+        last = jnp.take_along_axis(z_BxTxF, last_B[:, None, None], axis=1)
+        return last[:, 0].astype(jnp.float32)
+    raise ValueError(f"unknown pooling {pooling!r}")
+
+
+def pool_fn(pooling: Pooling, mask_BxT: Array) -> PoolFn:
+    """`pool_tokens` as the function that every site calls."""
+    return functools.partial(pool_tokens, pooling, mask_BxT)

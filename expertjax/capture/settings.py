@@ -1,0 +1,81 @@
+"""The settings of a capture, checked once."""
+
+import dataclasses
+from typing import Any, Literal
+
+from expertjax.capture.pooling import Pooling
+from expertjax.concepts.tokens import Long, SpecialTokens
+from expertjax.errors import InputError
+from expertjax.stores.arrays import DTYPES
+
+
+@dataclasses.dataclass(frozen=True)
+class CaptureSettings:
+    """What is run, and what is kept of it; flags have the same names.
+
+    Attributes:
+      seq_len: the most tokens of a sentence.
+      num_per_concept: the most positives, and the most negatives, of a concept.
+      data_seed: of drawing them.
+      pooling: over tokens: "max", "mean" or "last".
+      special_tokens: do CLS, SEP and BOS take part in pooling?
+      long: are sentences over seq_len dropped or truncated?
+      sites: regular expression on torch module names; "" is all of the family's.
+      compute_dtype: "float32" or "bfloat16".
+      store_dtype: "float32", "float16" or "bfloat16".
+      batch_tokens: tokens of one batch, padding included.
+      block_rows: the most sentences of one block of the store.
+      compat: "selfcond" pads every sentence to seq_len and pools over the
+        padding too, as apple/ml-selfcond does; "" is ours.
+    """
+
+    seq_len: int = 128
+    num_per_concept: int = 1000
+    data_seed: int = 1234
+    pooling: Pooling = "max"
+    special_tokens: SpecialTokens = "include"
+    long: Long = "drop"
+    sites: str = ""
+    compute_dtype: Literal["float32", "bfloat16"] = "float32"
+    store_dtype: Literal["float32", "float16", "bfloat16"] = "float32"
+    batch_tokens: int = 2048
+    block_rows: int = 512
+    compat: Literal["", "selfcond"] = ""
+
+    def __post_init__(self) -> None:
+        """Raises InputError naming the flag that is wrong."""
+        choices: dict[str, tuple[Any, ...]] = {
+            "pooling": ("max", "mean", "last"),
+            "special_tokens": ("include", "exclude"),
+            "long": ("drop", "truncate"),
+            "compute_dtype": ("float32", "bfloat16"),
+            "store_dtype": tuple(DTYPES),
+            "compat": ("", "selfcond"),
+        }
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise InputError(
+                    f"--{name}={getattr(self, name)}: expected one of "
+                    f"{', '.join(value for value in allowed if value)}"
+                )
+        for name in ("seq_len", "num_per_concept", "batch_tokens", "block_rows"):
+            if getattr(self, name) < 1:
+                raise InputError(f"--{name}={getattr(self, name)}: must be at least 1")
+        if self.compat:
+            self._check_compat()
+
+    def _check_compat(self) -> None:
+        """The reference knows one way only; others must not hide under its name."""
+        needed = {
+            "pooling": "max",
+            "special_tokens": "include",
+            "long": "drop",
+            "compute_dtype": "float32",
+            "store_dtype": "float32",
+        }
+        for name, value in needed.items():
+            if getattr(self, name) != value:
+                raise InputError(
+                    f"--compat={self.compat} needs --{name}={value}, "
+                    f"not {getattr(self, name)}"
+                )

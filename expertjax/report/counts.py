@@ -1,0 +1,100 @@
+"""Counts behind the figures: one pass over the concepts, a row of units at a time.
+
+Rows are taken one by one because `ap_CxU` may have 1641 x 221,184 entries and lie
+on disk. Thresholds are compared in the array's own dtype, so that an AP stored as
+float32(0.9) is an expert at 0.9.
+"""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+
+
+@dataclasses.dataclass(frozen=True)
+class OverGamma:
+    """How many concepts and experts there are at each threshold; arrays [G]."""
+
+    n_concepts: int
+    gammas: np.ndarray
+    acquired: np.ndarray  # concepts with at least one expert
+    experts: np.ndarray  # pairs of a unit and a concept
+    units: np.ndarray  # distinct units that are an expert for some concept
+
+
+def over_gamma(ap_CxU: np.ndarray, gammas: np.ndarray | None = None) -> OverGamma:
+    """Counts at every threshold.
+
+    Args:
+      ap_CxU: average precision, [C, U].
+      gammas: thresholds, ascending, [G]; default 501 of them from 0.5 to 1.
+    """
+    if gammas is None:
+        gammas = np.linspace(0.5, 1, 501)
+    gammas = np.asarray(gammas, ap_CxU.dtype)
+    acquired = np.zeros(len(gammas), int)
+    experts = np.zeros(len(gammas), int)
+    best_U = np.zeros(ap_CxU.shape[1], ap_CxU.dtype)
+    for ap_U in ap_CxU:
+        above = _count_at_least(ap_U, gammas)
+        acquired += above > 0
+        experts += above
+        np.maximum(best_U, ap_U, out=best_U)
+    units = _count_at_least(best_U, gammas)
+    return OverGamma(len(ap_CxU), gammas, acquired, experts, units)
+
+
+def experts_per_concept(ap_CxU: np.ndarray, gamma: float) -> np.ndarray:
+    """Number of experts of each concept, [C] int."""
+    return np.array([np.count_nonzero(ap_U >= gamma) for ap_U in ap_CxU])
+
+
+def experts_by_layer_and_site(
+    ap_CxU: np.ndarray, units: pd.DataFrame, gamma: float
+) -> pd.DataFrame:
+    """Pairs of a unit and a concept with AP >= gamma: a row per layer.
+
+    Args:
+      ap_CxU: average precision, [C, U].
+      units: [U] rows with `layer` and `site`.
+      gamma: the threshold.
+
+    Returns:
+      A table [layers, sites] of counts: layers ascending, sites in unit order.
+    """
+    layer_U, layers = pd.factorize(units["layer"], sort=True)
+    site_U, sites = pd.factorize(units["site"])
+    cell_U = layer_U * len(sites) + site_U
+    counts = np.zeros(len(layers) * len(sites), int)
+    for ap_U in ap_CxU:
+        counts += np.bincount(cell_U[ap_U >= gamma], minlength=len(counts))
+    table = counts.reshape(len(layers), len(sites))
+    return pd.DataFrame(table, index=layers, columns=sites)
+
+
+def max_ap_by_layer(
+    ap_CxU: np.ndarray, units: pd.DataFrame, concepts: pd.DataFrame
+) -> pd.DataFrame:
+    """Best AP of each concept in each layer.
+
+    Args:
+      ap_CxU: average precision, [C, U].
+      units: [U] rows with `layer`.
+      concepts: [C] rows with `concept`.
+
+    Returns:
+      A table [concepts, layers]: concepts as given, layers ascending.
+    """
+    layer_U, layers = pd.factorize(units["layer"], sort=True)
+    order_U = np.argsort(layer_U, kind="stable")
+    starts = np.searchsorted(layer_U[order_U], np.arange(len(layers)))
+    best = [np.maximum.reduceat(ap_U[order_U], starts) for ap_U in ap_CxU]
+    return pd.DataFrame(np.stack(best), index=concepts["concept"], columns=layers)
+
+
+def _count_at_least(ap_U: np.ndarray, gammas: np.ndarray) -> np.ndarray:
+    """For each threshold, how many values reach it, [G]."""
+    high = ap_U[ap_U >= gammas[0]]
+    reached = np.searchsorted(gammas, high, side="right")  # thresholds per value
+    per_threshold = np.bincount(reached, minlength=len(gammas) + 1)[1:]
+    return per_threshold[::-1].cumsum()[::-1]

@@ -1,0 +1,116 @@
+"""The look that all figures share: size, axes, ticks, legend, PNG."""
+
+import io
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+# Okabe and Ito (2008): told apart with every common colour blindness.
+BLUE, ORANGE, GREEN, GREY, BLACK = "#0072B2", "#D55E00", "#009E73", "#5f6670", "#1b1f24"
+SITE_COLOURS = (
+    BLUE, "#E69F00", GREEN, "#CC79A7", "#56B4E9", ORANGE, "#F0E442", "#7a7a7a",
+)  # fmt: skip
+HATCHES = ("", "///", "...", "\\\\\\", "xx", "--", "oo", "||")
+
+_WIDTH = 5.2  # inches
+_DPI = 160
+_MAX_LAYER_TICKS = 16
+
+
+def blank(height: float) -> Figure:
+    """A figure without axes, `height` inches high, bound to no global state."""
+    figure = Figure(figsize=(_WIDTH, height), layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def single(height: float) -> tuple[Figure, Axes]:
+    """A figure with one pair of axes."""
+    figure = blank(height)
+    ax = figure.subplots()
+    tidy(ax)
+    return figure, ax
+
+
+def tidy(ax: Axes) -> None:
+    """A faint grid behind the data, no box around it."""
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.grid(True, color="#e3e6ea", linewidth=0.6)
+    ax.set_axisbelow(True)
+    ax.tick_params(labelsize=9)
+
+
+def legend(ax: Axes, columns: int) -> None:
+    """A legend above the axes, where it covers no data."""
+    ax.legend(
+        loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, fontsize=8.5,
+        frameon=False, borderaxespad=0.2, columnspacing=1.2, handlelength=1.6,
+    )  # fmt: skip
+
+
+def whole_numbers(ax: Axes) -> None:
+    """Counts on the y axis: whole, with thousands separated."""
+    ax.yaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda n, _: f"{n:,.0f}"))
+
+
+def layer_ticks(ax: Axes, layers: Sequence[object]) -> None:
+    """One tick per layer on the x axis, or per few where there are many."""
+    step = -(-len(layers) // _MAX_LAYER_TICKS)
+    at = range(0, len(layers), step)
+    ax.set_xticks(list(at), [str(layers[i]) for i in at])
+    ax.grid(False, axis="x")
+    ax.set_xlabel("layer")
+
+
+def rows_height(rows: int) -> float:
+    """Inches for a figure with one named row per concept."""
+    return 1.3 + 0.2 * max(rows, 3)
+
+
+def concept_rows(ax: Axes, names: Iterable[str]) -> None:
+    """Concept names down the y axis, the first on top."""
+    labels = [short(name) for name in names]
+    ax.set_yticks(range(len(labels)), labels, fontsize=8, parse_math=False)
+    ax.set_ylim(len(labels) - 0.5, -0.5)
+    ax.tick_params(axis="y", length=0)
+
+
+def write_cells(ax: Axes, values: np.ndarray) -> None:
+    """Writes each value of a heat map, [rows, columns], into its cell."""
+    middle = (values.min() + values.max()) / 2
+    for (row, column), value in np.ndenumerate(values):
+        colour = "black" if value > middle else "white"
+        text = f"{value:.2f}"
+        ax.text(
+            column, row, text, color=colour, fontsize=7.5, ha="center", va="center"
+        )
+
+
+def short(name: str, limit: int = 30) -> str:
+    """The name, its middle left out where it is long."""
+    if len(name) <= limit:
+        return name
+    return f"{name[: limit - 12]}…{name[-11:]}"
+
+
+def literal(text: str) -> str:
+    """Text that matplotlib must not read as mathtext or as a hidden label."""
+    return text.replace("$", r"\$").removeprefix("_")
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as PNG; the same bytes for the same data."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=_DPI, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def pixels(figure: Figure) -> tuple[int, int]:
+    """Width and height at which a page shows the figure, in CSS pixels."""
+    width, height = figure.get_size_inches()
+    return round(width * 100), round(height * 100)

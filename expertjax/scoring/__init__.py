@@ -1,0 +1,1 @@
+"""Scoring: every unit against every concept, exactly."""

@@ -1,0 +1,1 @@
+"""What is on disk: TensorStore arrays, ledgers of finished blocks, tables."""

@@ -1,0 +1,134 @@
+"""Two-dimensional zarr3 arrays, written and read through TensorStore.
+
+A shard is one block of work and has one writer, so that a killed writer leaves
+a whole shard or none. Missing chunks read as NaN and chunks of NaN are stored,
+so that nothing unwritten can pass for data. Chunks carry a CRC-32C.
+"""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+import tensorstore as ts
+
+from expertjax.errors import InputError
+
+DTYPES = {
+    "float32": np.dtype(np.float32),
+    "float16": np.dtype(np.float16),
+    "bfloat16": np.dtype(ml_dtypes.bfloat16),
+}
+CHUNK_COLUMNS = 512  # inner chunks, so that columns can be read without rows' cost
+MAX_SHARD_BYTES = 256 * 2**20
+_CHECKED_BYTES = [
+    {"name": "bytes", "configuration": {"endian": "little"}},
+    {"name": "crc32c"},
+]
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """Shape and blocking of one array.
+
+    Attributes:
+      shape: (rows, columns).
+      dtype: "float32", "float16" or "bfloat16".
+      shard: (rows, columns) of a block of work.
+      names: of the two dimensions.
+    """
+
+    shape: tuple[int, int]
+    dtype: str
+    shard: tuple[int, int]
+    names: tuple[str, str]
+
+
+def create_array(path: Path, layout: Layout) -> ts.TensorStore:
+    """Makes an empty array, or opens one that an interrupted run has made.
+
+    Raises:
+      InputError: another array is there.
+    """
+    inner = [layout.shard[0], min(layout.shard[1], CHUNK_COLUMNS)]
+    # Inner chunks have to divide the shard.
+    outer = [inner[0], -(-layout.shard[1] // inner[1]) * inner[1]]
+    spec = _spec(path) | {
+        "metadata": {
+            "shape": list(layout.shape),
+            "data_type": layout.dtype,
+            "fill_value": "NaN",
+            "dimension_names": list(layout.names),
+            "chunk_grid": {
+                "name": "regular",
+                "configuration": {"chunk_shape": outer},
+            },
+            "codecs": [
+                {
+                    "name": "sharding_indexed",
+                    "configuration": {
+                        "chunk_shape": inner,
+                        "codecs": _CHECKED_BYTES,
+                        "index_codecs": _CHECKED_BYTES,
+                        "index_location": "end",
+                    },
+                }
+            ],
+        },
+        "store_data_equal_to_fill_value": True,
+    }
+    try:
+        return ts.open(ts.Spec(spec), open=True, create=True).result()
+    except ValueError as error:
+        raise InputError(f"{path}: cannot be made or continued: {error}") from error
+
+
+def open_array(path: Path) -> ts.TensorStore:
+    """Opens an array for reading.
+
+    Raises:
+      InputError: there is none, or its metadata cannot be read.
+    """
+    try:
+        return ts.open(ts.Spec(_spec(path)), open=True, read=True).result()
+    except ValueError as error:
+        raise InputError(f"{path}: cannot be opened as zarr: {error}") from error
+
+
+def create_group(path: Path) -> None:
+    """Makes a zarr3 group, the parent of named arrays."""
+    path.mkdir(parents=True, exist_ok=True)
+    metadata = {"zarr_format": 3, "node_type": "group", "attributes": {}}
+    (path / "zarr.json").write_text(json.dumps(metadata))
+
+
+def read(array: ts.TensorStore, rows: slice, columns: slice | np.ndarray) -> np.ndarray:
+    """A part of an array in host memory, as float32.
+
+    Args:
+      array: any of the stores.
+      rows: a run of rows.
+      columns: a run of columns, or their numbers.
+
+    Raises:
+      InputError: a chunk is missing, truncated or fails its checksum.
+    """
+    try:
+        part = array[rows, columns].read().result()
+    except (ValueError, OSError) as error:
+        path = array.kvstore.path
+        raise InputError(
+            f"{path}: a chunk is damaged; run again with another --out ({error})"
+        ) from error
+    return np.asarray(part).astype(np.float32, copy=False)
+
+
+def _spec(path: Path) -> dict:
+    return {
+        "driver": "zarr3",
+        "kvstore": {"driver": "file", "path": str(path.absolute())},
+        # The default keeps chunks in memory; blocks are read and written once.
+        "context": {"cache_pool": {"total_bytes_limit": 0}},
+        "recheck_cached_data": "open",
+    }

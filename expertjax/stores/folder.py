@@ -1,0 +1,187 @@
+"""The result folder of one model: its files, its tables, whose run it is."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import tensorstore as ts
+
+from expertjax.errors import InputError, join_problems
+from expertjax.stores import arrays
+from expertjax.stores.ledger import Ledger, write_atomically
+
+FORMAT_VERSION = 1
+TABLES = ("units", "sentences", "concepts", "memberships")
+
+
+class ResultFolder:
+    """`OUT/<model_name>`: see WORKSPACE.md for the tree.
+
+    Attributes:
+      path: the folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return self.path.name
+
+    @property
+    def responses_path(self) -> Path:
+        """[N, U]."""
+        return self.path / "responses.zarr"
+
+    @property
+    def expertise_path(self) -> Path:
+        """Group of [C, U]."""
+        return self.path / "expertise.zarr"
+
+    @property
+    def responses_ledger(self) -> Ledger:
+        """Blocks of sentences."""
+        return Ledger(self.path / ".blocks" / "responses")
+
+    @property
+    def expertise_ledger(self) -> Ledger:
+        """Blocks of units."""
+        return Ledger(self.path / ".blocks" / "expertise")
+
+    def claim(self, part: str, settings: Mapping[str, Any]) -> None:
+        """Begins a part of the run, or goes on with an interrupted one.
+
+        Args:
+          part: "capture" or "score".
+          settings: everything that the part's bytes depend on.
+
+        Raises:
+          InputError: the folder holds another run; says what differs.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        run = self.read_run() if (self.path / "run.json").is_file() else {}
+        version = run.setdefault("format_version", FORMAT_VERSION)
+        if version != FORMAT_VERSION:
+            raise InputError(
+                f"{self.path}: format version {version}; this program writes "
+                f"{FORMAT_VERSION}"
+            )
+        mine = json.loads(json.dumps(settings))
+        if part not in run:
+            write_atomically(
+                self.path / "run.json", json.dumps(run | {part: mine}, indent=2)
+            )
+            return
+        theirs = run[part]
+        differ = [
+            f"{name}: there {theirs.get(name)!r}, here {mine.get(name)!r}"
+            for name in sorted(theirs.keys() | mine.keys())
+            if theirs.get(name) != mine.get(name)
+        ]
+        if differ:
+            raise InputError(
+                join_problems(
+                    f"--out: {self.path} holds the {part} of another run; "
+                    "choose another --out or remove it. What differs:",
+                    differ,
+                )
+            )
+
+    def forget(self, part: str) -> None:
+        """Lets the part be claimed with other settings."""
+        run = self.read_run()
+        run.pop(part, None)
+        write_atomically(self.path / "run.json", json.dumps(run, indent=2))
+
+    def read_run(self) -> dict[str, Any]:
+        """The content of run.json.
+
+        Raises:
+          InputError: missing or damaged.
+        """
+        path = self.path / "run.json"
+        try:
+            return json.loads(path.read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"{path}: cannot be read ({error}); expected the folder "
+                "OUT/<model_name> of an earlier run"
+            ) from error
+
+    def write_table(self, name: str, table: pd.DataFrame) -> None:
+        """Writes `<name>.parquet`, whole or not at all."""
+        assert name in TABLES, name
+        temporary = self.path / f".{name}.parquet.{os.getpid()}"
+        table.to_parquet(temporary, index=False)
+        temporary.replace(self.path / f"{name}.parquet")
+
+    def read_table(self, name: str) -> pd.DataFrame:
+        """Reads `<name>.parquet`.
+
+        Raises:
+          InputError: missing or damaged.
+        """
+        path = self.path / f"{name}.parquet"
+        try:
+            return pd.read_parquet(path)
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path}: cannot be read ({error})") from error
+
+    def write_memberships(
+        self,
+        keys: Sequence[str],
+        sentences: Sequence[np.ndarray],
+        labels: Sequence[np.ndarray],
+    ) -> None:
+        """Writes `memberships.parquet`: who is labelled how, concept by concept.
+
+        Args:
+          keys: [C] concepts.
+          sentences: [C] arrays of rows of the responses.
+          labels: [C] arrays of 1 and 0.
+        """
+        counts = [len(label) for label in labels]
+        table = pd.DataFrame(
+            {
+                "concept": np.repeat(np.array(keys), counts),
+                "sentence": np.concatenate(sentences).astype(np.int32),
+                "label": np.concatenate(labels).astype(np.int8),
+            }
+        )
+        self.write_table("memberships", table)
+
+    def open_responses(self) -> ts.TensorStore:
+        """The responses, if their capture was finished.
+
+        Raises:
+          InputError: it was not.
+        """
+        self.responses_ledger.require_closed(self.responses_path)
+        return arrays.open_array(self.responses_path)
+
+    def open_expertise(self, metric: str) -> ts.TensorStore:
+        """One metric [C, U], if the scoring was finished.
+
+        Raises:
+          InputError: it was not, or there is no such metric.
+        """
+        self.expertise_ledger.require_closed(self.expertise_path)
+        if not (self.expertise_path / metric).is_dir():
+            there = sorted(p.name for p in self.expertise_path.iterdir() if p.is_dir())
+            raise InputError(
+                f"{self.expertise_path}: no metric {metric!r}; there are {there}"
+            )
+        return arrays.open_array(self.expertise_path / metric)
+
+    def succeed(self) -> None:
+        """Marks the whole run as finished."""
+        write_atomically(self.path / "_SUCCESS", "")
+
+    def unsucceed(self) -> None:
+        """Takes the mark back, before anything is changed."""
+        (self.path / "_SUCCESS").unlink(missing_ok=True)

@@ -1,0 +1,86 @@
+"""Which blocks of a store are finished.
+
+A block counts only when its own small file exists, which is written after the
+data have been committed. A store counts only when all of its blocks do and the
+ledger has been closed.
+"""
+
+import json
+import os
+from pathlib import Path
+
+from expertjax.errors import InputError
+
+_CLOSED = "_SUCCESS"
+
+
+class Ledger:
+    """The finished blocks of one store."""
+
+    def __init__(self, folder: Path) -> None:
+        """Opens the ledger; the folder is made when the first block is marked."""
+        self._folder = folder
+
+    def is_done(self, block: int) -> bool:
+        """Has this block been committed?"""
+        return self._path(block).is_file()
+
+    def mark(self, block: int, start: int, stop: int) -> None:
+        """Notes that a block (rows or columns start to stop) has been committed."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        content = {"block": block, "start": start, "stop": stop}
+        write_atomically(self._path(block), json.dumps(content))
+
+    def close(self, num_blocks: int) -> None:
+        """Notes that the store is complete.
+
+        Raises:
+          InputError: a block is missing.
+        """
+        self._check_blocks(num_blocks)
+        write_atomically(self._folder / _CLOSED, json.dumps({"num_blocks": num_blocks}))
+
+    @property
+    def is_closed(self) -> bool:
+        """Is the store complete?"""
+        return (self._folder / _CLOSED).is_file()
+
+    def reopen(self) -> None:
+        """Takes back `close`, before anything of the store is changed."""
+        (self._folder / _CLOSED).unlink(missing_ok=True)
+
+    def require_closed(self, store: Path) -> None:
+        """Refuses a store that is not complete.
+
+        Raises:
+          InputError: names the store and what is missing.
+        """
+        if not self.is_closed:
+            raise InputError(
+                f"{store}: incomplete (no {self._folder / _CLOSED}); run the same "
+                "command again to finish it"
+            )
+        closed = json.loads((self._folder / _CLOSED).read_text())
+        self._check_blocks(closed["num_blocks"])
+
+    def _check_blocks(self, num_blocks: int) -> None:
+        missing = [i for i in range(num_blocks) if not self.is_done(i)]
+        if missing:
+            raise InputError(
+                f"{self._path(missing[0])}: the mark of a finished block is missing "
+                f"({len(missing)} of {num_blocks}); remove the folder's {_CLOSED} "
+                "and run the same command again"
+            )
+
+    def _path(self, block: int) -> Path:
+        return self._folder / f"{block:06d}.json"
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Writes a small file whole or not at all, and down to the disk."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
