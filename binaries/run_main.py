@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Sequence
 
-from absl import app
+from absl import app, flags, logging
 
 from expertjax.errors import InputError
 
@@ -20,6 +20,9 @@ def run_main(main: Callable[[Sequence[str]], int | None]) -> None:
                 f"error: unexpected argument {argv[1]!r}; see --help", file=sys.stderr
             )
             return 2
+        if not flags.FLAGS["verbosity"].present:
+            # JAX says at "info" which accelerators it did not find.
+            logging.set_verbosity(logging.WARNING)
         try:
             return main(argv)
         except InputError as error:

@@ -3,12 +3,12 @@
 python -m binaries.train_lm --flagfile=configs/train_shipped.flags
 """
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
 from absl import flags
 
+from binaries.common_flags import settings_from_flags
 from binaries.run_main import run_main
 
 FLAGS = flags.FLAGS
@@ -40,8 +40,7 @@ def main(argv: Sequence[str]) -> None:
     from expertjax.concepts.corpora import read_texts
     from expertjax.training.loop import TrainSettings, train
 
-    names = [field.name for field in dataclasses.fields(TrainSettings)]
-    settings = TrainSettings(**{name: FLAGS[name].value for name in names})
+    settings = settings_from_flags(TrainSettings)
     lines = [line for source in FLAGS.text for line in read_texts(source)]
     metrics = train(lines, Path(FLAGS.out), settings)
     for name in ("heldout", "bigram", "unigram"):

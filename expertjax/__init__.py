@@ -1,0 +1,48 @@
+"""expertjax finds the expert units of transformer models.
+
+    import expertjax as ej
+
+    lm = ej.load_model("path-or-hub-id")
+    concepts = ej.load_concepts("concepts/")
+    responses = ej.capture(lm, concepts, "out/model")
+    expertise = ej.score(responses, concepts)
+    expertise.top("sense/football-1_04_00__", k=20)
+
+Names are imported when they are first used, so that importing the package costs
+little more than importing jax.
+"""
+
+import importlib
+from typing import Any
+
+_WHERE = {
+    "CaptureSettings": "expertjax.capturing.settings",
+    "EXAMPLE_CONCEPTS": "expertjax.api",
+    "EXAMPLE_MODEL": "expertjax.api",
+    "Edit": "expertjax.models.edits",
+    "Expertise": "expertjax.analysis.expertise",
+    "FindSettings": "expertjax.api",
+    "InputError": "expertjax.errors",
+    "ScoreSettings": "expertjax.scoring.score",
+    "UnitTable": "expertjax.models.sites",
+    "average_precision": "expertjax.scoring.average_precision",
+    "capture": "expertjax.api",
+    "find_experts": "expertjax.api",
+    "load_concepts": "expertjax.api",
+    "load_model": "expertjax.checkpoints.load",
+    "score": "expertjax.api",
+}
+__all__ = sorted(_WHERE)  # noqa: PLE0605
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'expertjax' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_WHERE[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -16,6 +16,7 @@ from safetensors.numpy import save_file
 
 from expertjax.checkpoints import orbax_store, rules
 from expertjax.checkpoints.readers import open_weights
+from expertjax.checkpoints.tokenizer import load_tokenizer
 from expertjax.errors import InputError
 from expertjax.models.edits import Edit
 from expertjax.models.family import Family
@@ -23,6 +24,7 @@ from expertjax.models.registry import family_of, read_config
 from expertjax.models.sites import Site
 
 CONVERTED = "expertjax.json"  # marks a folder written by `save_converted`
+FORMAT = 1  # of such folders
 PutFn = Callable[[str, np.ndarray], jax.Array]
 
 
@@ -86,27 +88,24 @@ def load_model(
       InputError: the checkpoint is not there, is damaged or is not understood.
     """
     folder = find_folder(model)
+    source_name = str(folder / "config.json")
     attributes = _read_json(folder / "config.json")
     if name is None:
         # A hub snapshot's folder is named by its commit.
         name = (folder if Path(model).is_dir() else Path(model)).resolve().name
     put = put or (lambda path, array: jnp.asarray(array, dtype))
-    converted = (folder / CONVERTED).is_file()
-    if converted:
-        keys = _read_json(folder / CONVERTED)["keys"]
-    else:
-        family_of(attributes, str(folder / "config.json"))  # before any weights
+    mark = _read_mark(folder)
+    if mark is None:
+        family_of(attributes, source_name)  # before any weights
         source = open_weights(folder)
-        keys = list(source.shapes)
-    source_name = str(folder / "config.json")
+    keys = list(source.shapes) if mark is None else mark["keys"]
     family, config = read_config(attributes, keys, source_name)
     graphdef, abstract = abstract_module(family, config, dtype)
-    if converted:
-        params = orbax_store.restore_params(folder / "params", abstract)
-        params = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), params)
-    else:
+    if mark is None:
         params = rules.load_params(family, source, abstract, put)
-    tokenizer = load_tokenizer(folder)
+    else:
+        params = _restore(folder, mark, abstract, put)
+    tokenizer = load_tokenizer(folder, attributes)
     return Model(name, folder, family, config, graphdef, params, tokenizer, attributes)
 
 
@@ -158,7 +157,9 @@ def find_folder(model: str) -> Path:
                 "or one made by convert_checkpoint"
             )
         return folder
-    if folder.is_file() or model.count("/") > 1 or model.startswith((".", "/", "~")):
+    if folder.is_file():
+        raise InputError(f"--model={model}: is a file; give the folder it lies in")
+    if model.count("/") > 1 or model.startswith((".", "/", "~")):
         raise InputError(f"--model={model}: no such folder")
     # Imported here: a local folder must not cost a second of imports.
     from huggingface_hub import snapshot_download
@@ -175,35 +176,17 @@ def find_folder(model: str) -> Path:
         ) from error
 
 
-def load_tokenizer(folder: Path) -> Any:
-    """The fast tokenizer of a folder.
-
-    Raises:
-      InputError: the folder has none that transformers can load.
-    """
-    from transformers import AutoTokenizer, logging
-
-    # Without torch, transformers warns that no models are available: we know.
-    logging.set_verbosity_error()
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except Exception as error:  # transformers raises many kinds here
-        raise InputError(
-            f"{folder}: no tokenizer can be loaded from it ({error})"
-        ) from error
-    if not tokenizer.is_fast:
-        raise InputError(f"{folder}: the tokenizer has no fast form (tokenizer.json)")
-    return tokenizer
-
-
 def save_huggingface(model: Model, folder: Path, dtype: Any = np.float32) -> None:
     """Writes an ordinary Hugging Face folder: config, safetensors, tokenizer."""
     folder.mkdir(parents=True, exist_ok=True)
+    # Else transformers would cast to the dtype of the checkpoint we came from.
+    attributes = {k: v for k, v in model.attributes.items() if k != "dtype"}
+    attributes["torch_dtype"] = np.dtype(dtype).name
     tensors = {
         key: np.asarray(value, dtype)
         for key, value in rules.export_params(model.family, model.params).items()
     }
-    _write_json(folder / "config.json", model.attributes)
+    _write_json(folder / "config.json", attributes)
     model.tokenizer.save_pretrained(folder)
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
 
@@ -222,8 +205,43 @@ def save_converted(model: Model, folder: Path) -> None:
     orbax_store.save_params(folder / "params", model.params)
     _write_json(folder / "config.json", model.attributes)
     model.tokenizer.save_pretrained(folder)
-    keys = list(rules.export_keys(model.family, model.params))
-    _write_json(folder / CONVERTED, {"format": 1, "name": model.name, "keys": keys})
+    mark = {
+        "format": FORMAT,
+        "name": model.name,
+        "keys": rules.export_keys(model.family, model.params),
+        "weights_sha256": params_digest(model.params),
+    }
+    _write_json(folder / CONVERTED, mark)
+
+
+def _read_mark(folder: Path) -> dict[str, Any] | None:
+    """What `save_converted` wrote last; None in a Hugging Face folder."""
+    if not (folder / CONVERTED).is_file():
+        return None
+    mark = _read_json(folder / CONVERTED)
+    if mark.get("format") != FORMAT or not {"keys", "weights_sha256"} <= mark.keys():
+        raise InputError(
+            f"{folder / CONVERTED}: format {mark.get('format')!r} is not read here, "
+            f"only {FORMAT}; convert the checkpoint again"
+        )
+    return mark
+
+
+def _restore(
+    folder: Path, mark: dict[str, Any], abstract: nnx.State, put: PutFn
+) -> nnx.State:
+    """The parameters of a converted folder, as `put` returns them."""
+    params = orbax_store.restore_params(folder / "params", abstract)
+    if params_digest(params) != mark["weights_sha256"]:
+        raise InputError(
+            f"{folder / 'params'}: the weights are not those that were written; "
+            "convert the checkpoint again"
+        )
+    moved = [
+        (path, variable.replace(put(".".join(map(str, path)), variable[...])))
+        for path, variable in params.flat_state()
+    ]
+    return nnx.State.from_flat_path(moved)
 
 
 def _read_json(path: Path) -> dict[str, Any]:

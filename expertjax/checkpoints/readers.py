@@ -13,15 +13,15 @@ from expertjax.errors import InputError, join_problems
 
 
 class TensorSource(Protocol):
-    """Named tensors whose shapes are known before any is read.
+    """Named tensors whose shapes are known before any is read."""
 
-    Attributes:
-      name: the file or folder, for messages.
-      shapes: tensor name -> shape.
-    """
+    @property
+    def name(self) -> str:
+        """The file or folder, for messages."""
 
-    name: str
-    shapes: Mapping[str, tuple[int, ...]]
+    @property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """Tensor name -> shape."""
 
     def read(self, key: str) -> np.ndarray:
         """One tensor as a host array."""
@@ -34,23 +34,28 @@ class SafetensorsSource:
         """Opens `model.safetensors` or `model.safetensors.index.json`.
 
         Raises:
-          InputError: there is neither, or a file is damaged or missing.
+          InputError: there is neither, a file is damaged or missing, or a tensor
+            is in two files.
         """
         self.name = str(folder)
-        self._files = _safetensors_files(folder)
         self._file_of: dict[str, Path] = {}
         self.shapes: dict[str, tuple[int, ...]] = {}
-        for path in self._files:
+        twice = []
+        for path in _safetensors_files(folder):
             try:
                 with safe_open(path, framework="np") as file:
                     for key in file.keys():  # noqa: SIM118 (not a dict)
-                        self._file_of[key] = path
+                        other = self._file_of.setdefault(key, path)
+                        if other != path:
+                            twice.append(f"{key!r}: {other.name} and {path.name}")
                         self.shapes[key] = tuple(file.get_slice(key).get_shape())
             except (SafetensorError, OSError) as error:
                 raise InputError(
                     f"{path}: cannot be read as safetensors ({error}); "
                     "copy or download it again"
                 ) from error
+        if twice:
+            raise InputError(join_problems(f"{folder}: tensors in two files:", twice))
 
     def read(self, key: str) -> np.ndarray:
         """One tensor, in the dtype of the file."""
@@ -79,8 +84,9 @@ def _safetensors_files(folder: Path) -> list[Path]:
             f"{folder}: neither model.safetensors nor {index.name} is there{hint}"
         )
     try:
-        names = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        weight_map = json.loads(index.read_text("utf-8"))["weight_map"]
+        names = sorted({Path(name).as_posix() for name in weight_map.values()})
+    except (OSError, ValueError, LookupError, AttributeError, TypeError) as error:
         raise InputError(f"{index}: no valid index of shards ({error!r})") from error
     problems = [
         f"{name!r} leaves the folder"

@@ -35,16 +35,18 @@ def load_params(
       put: moves a host array to the device(s), given the parameter's path.
 
     Returns:
-      the state with arrays in float32.
+      the state with what `put` returned; it is given float32.
 
     Raises:
-      InputError: keys that are missing, unknown or matched twice, wrong shapes.
+      InputError: keys that are missing, unknown or matched twice, wrong shapes,
+        tied weights that differ.
     """
     targets = {
         ".".join(map(str, path)): variable for path, variable in abstract.flat_state()
     }
     shapes = {path: tuple(variable.shape) for path, variable in targets.items()}
     plan = plan_params(family, source, shapes)
+    _check_tied(family, source, plan)
     filled = [
         (
             tuple(path.split(".")),
@@ -70,22 +72,21 @@ def plan_params(
     """
     plan: Plan = {path: {} for path in shapes}
     problems = []
-    matchers = [(_matcher(rule.key), rule) for rule in family.rules]
-    ignored = [_matcher(key) for key in family.ignored]
+    match = _Matcher(family)
     for key in source.shapes:
-        found = _match(key, family.prefix, matchers)
+        found = match(key)
         if len(found) > 1:
             problems.append(f"tensor {key!r} is matched by {len(found)} rules")
-        elif found:
-            layer, rule = found[0]
-            if rule.path in plan:
-                if layer in plan[rule.path]:
-                    other = plan[rule.path][layer][0]
-                    problems.append(f"tensors {other!r} and {key!r} are the same")
+        for layer, rule in found[:1]:
+            if rule.path not in plan:
+                if not rule.optional:
+                    problems.append(f"tensor {key!r} has no place in this config")
+            elif layer in plan[rule.path]:
+                other = plan[rule.path][layer][0]
+                problems.append(f"tensors {other!r} and {key!r} are the same")
+            else:
                 plan[rule.path][layer] = key, rule
-            elif not rule.optional:
-                problems.append(f"tensor {key!r} has no place in this config")
-        elif not _is_ignored(key, family.prefix, ignored):
+        if not found and not match.is_ignored(key):
             problems.append(f"tensor {key!r} is not known in family {family.name}")
     problems += _check(plan, shapes, source.shapes)
     if problems:
@@ -130,23 +131,63 @@ def _exported(
             yield rule.key, None, rule, variable
 
 
-def _matcher(key: str) -> re.Pattern[str]:
+class _Matcher:
+    """Finds the rules of a key, with or without prefix, of old or of today."""
+
+    def __init__(self, family: Family) -> None:
+        self._family = family
+        self._rules = [(_pattern(rule.key), rule) for rule in family.rules]
+        self._ignored = [_pattern(key) for key in family.ignored]
+
+    def __call__(self, key: str) -> list[tuple[int | None, KeyRule]]:
+        """(layer, or None where nothing is stacked; rule) for every match."""
+        matches = [
+            (pattern.fullmatch(name), rule)
+            for pattern, rule in self._rules
+            for name in self._names(key)
+        ]
+        return [
+            (int(match[1]) if match.groups() else None, rule)
+            for match, rule in matches
+            if match
+        ]
+
+    def is_ignored(self, key: str) -> bool:
+        """Is it named as a tensor that our module has no use for?"""
+        return any(
+            p.fullmatch(name) for p in self._ignored for name in self._names(key)
+        )
+
+    def _names(self, key: str) -> tuple[str, ...]:
+        for old, new in self._family.renamed:
+            if key.endswith(old):
+                key = key.removesuffix(old) + new
+        prefix = self._family.prefix
+        return (key, prefix + key) if prefix else (key,)
+
+
+def _pattern(key: str) -> re.Pattern[str]:
     return re.compile(re.escape(key).replace(r"\{layer\}", r"(\d+)"))
 
 
-def _match(
-    key: str, prefix: str, matchers: Iterable[tuple[re.Pattern[str], KeyRule]]
-) -> list[tuple[int | None, KeyRule]]:
-    found = []
-    for pattern, rule in matchers:
-        match = pattern.fullmatch(key) or pattern.fullmatch(prefix + key)
-        if match:
-            found.append((int(match[1]) if match.groups() else None, rule))
-    return found
-
-
-def _is_ignored(key: str, prefix: str, ignored: Iterable[re.Pattern[str]]) -> bool:
-    return any(p.fullmatch(key) or p.fullmatch(prefix + key) for p in ignored)
+def _check_tied(family: Family, source: TensorSource, plan: Plan) -> None:
+    """A tied weight that was saved all the same must not say something else."""
+    match = _Matcher(family)
+    problems = []
+    for key in source.shapes:
+        for _, rule in match(key):
+            if rule.path in plan or rule.equals not in plan:
+                continue
+            twin = plan[rule.equals][None][0]
+            if not np.array_equal(source.read(key), source.read(twin)):
+                problems.append(
+                    f"tensor {key!r} differs from {twin!r}, to which the config ties "
+                    'it; "tie_word_embeddings": false would keep both'
+                )
+    if problems:
+        raise InputError(
+            join_problems(f"{source.name}: the weights do not fit:", problems)
+        )
 
 
 def _check(

@@ -102,7 +102,7 @@ def build_concept_set(
         random = np.random.RandomState(data_seed)
         rows, labels = [], []
         for label, sentences in ((0, concept.negatives), (1, concept.positives)):
-            chosen: Sequence[int] = range(len(sentences))
+            chosen: Sequence[int] | np.ndarray = range(len(sentences))
             if num_per_concept < len(sentences):
                 chosen = random.choice(len(sentences), num_per_concept, replace=False)
             for i in chosen:

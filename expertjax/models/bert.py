@@ -11,6 +11,7 @@ from expertjax.models.configs import ConfigReader
 from expertjax.models.edits import Edit, Tap
 from expertjax.models.family import Family, KeyRule, Output, rules_for
 from expertjax.models.layers import (
+    ACTIVATIONS,
     activation,
     attend,
     attention_mask,
@@ -90,17 +91,18 @@ class MaskedLMHead(nnx.Module):
         d, v = config.width, config.vocab_size
         self.dense = nnx.Linear(d, d, dtype=dtype, rngs=rngs)
         self.norm = layer_norm(d, config.layer_norm_epsilon, rngs, dtype)
-        if not config.tie_embeddings:
-            self.decoder = nnx.Linear(d, v, use_bias=False, dtype=dtype, rngs=rngs)
-        self.bias = nnx.Param(jnp.zeros(v))
+        if config.tie_embeddings:
+            self.bias = nnx.Param(jnp.zeros(v))
+        else:
+            self.decoder = nnx.Linear(d, v, dtype=dtype, rngs=rngs)
 
     def __call__(self, hidden_BxTxD: Array, embed: nnx.Embed) -> Array:
         """[B, T, V] logits."""
         hidden = activation(self.config.activation)(self.dense(hidden_BxTxD))
         hidden = self.norm(hidden)
-        tied = self.config.tie_embeddings
-        logits = embed.attend(hidden) if tied else self.decoder(hidden)
-        return logits + self.bias[...]
+        if self.config.tie_embeddings:
+            return embed.attend(hidden) + self.bias[...]
+        return self.decoder(hidden)
 
 
 class Bert(nnx.Module):
@@ -164,18 +166,25 @@ def _read_config(reader: ConfigReader) -> BertConfig:
     reader.only("is_decoder", False)
     reader.only("is_encoder_decoder", False)
     reader.only("add_cross_attention", False)
+    reader.only("pruned_heads", {}, None)
     reader.ignore("attention_probs_dropout_prob", "hidden_dropout_prob")
+    width = reader.take("hidden_size", 768)
+    num_heads = reader.take("num_attention_heads", 12)
+    reader.require(
+        width % num_heads == 0,
+        f"hidden_size={width} is not a multiple of num_attention_heads={num_heads}",
+    )
     return BertConfig(
         vocab_size=reader.take("vocab_size", 30522),
         max_positions=reader.take("max_position_embeddings", 512),
         num_types=reader.take("type_vocab_size", 2),
-        width=reader.take("hidden_size", 768),
+        width=width,
         num_layers=reader.take("num_hidden_layers", 12),
-        num_heads=reader.take("num_attention_heads", 12),
+        num_heads=num_heads,
         mlp_width=reader.take("intermediate_size", 3072),
-        activation=reader.take("hidden_act", "gelu"),
+        activation=reader.choose("hidden_act", "gelu", ACTIVATIONS),
         layer_norm_epsilon=reader.take("layer_norm_eps", 1e-12),
-        masked_lm_head="cls.predictions.bias" in reader.keys,
+        masked_lm_head="cls.predictions.transform.dense.weight" in reader.keys,
         tie_embeddings=reader.take("tie_word_embeddings", True),
     )
 
@@ -226,13 +235,25 @@ FAMILY = Family(
             "cls.predictions.transform.",
             {"dense": ("head.dense", "linear"), "LayerNorm": ("head.norm", "norm")},
         ),
-        KeyRule("cls.predictions.bias", "head.bias"),
+        # Without tying, torch leaves this one unused and has a second.
+        KeyRule("cls.predictions.bias", "head.bias", optional=True),
+        KeyRule(
+            "cls.predictions.decoder.bias",
+            "head.decoder.bias",
+            optional=True,
+            equals="head.bias",
+        ),
         KeyRule(
             "cls.predictions.decoder.weight",
             "head.decoder.kernel",
             transpose=True,
             optional=True,
+            equals="word.embedding",
         ),
+    ),
+    renamed=(
+        ("LayerNorm.gamma", "LayerNorm.weight"),
+        ("LayerNorm.beta", "LayerNorm.bias"),
     ),
     ignored=(
         _EMBED + "position_ids",  # a constant
@@ -240,6 +261,5 @@ FAMILY = Family(
         "bert.pooler.dense.bias",
         "cls.seq_relationship.weight",
         "cls.seq_relationship.bias",
-        "cls.predictions.decoder.bias",  # the same as cls.predictions.bias
     ),
 )

@@ -14,8 +14,8 @@ from expertjax.errors import InputError, join_problems
 # settings, generation settings and the heads of other tasks.
 _HARMLESS = frozenset(
     """
-    _attn_implementation_autoset _name_or_path architectures attn_implementation
-    auto_map bad_words_ids begin_suppress_tokens bos_token_id
+    _attn_implementation_autoset _name_or_path _num_labels architectures
+    attn_implementation auto_map bad_words_ids begin_suppress_tokens bos_token_id
     chunk_size_feed_forward classifier_dropout cross_attention_hidden_size
     decoder_start_token_id directionality diversity_penalty do_sample dtype
     early_stopping encoder_no_repeat_ngram_size eos_token_id
@@ -25,13 +25,13 @@ _HARMLESS = frozenset(
     model_type no_repeat_ngram_size num_beam_groups num_beams num_labels
     num_return_sequences output_attentions output_hidden_states output_past
     output_scores pad_token_id pooler_fc_size pooler_num_attention_heads
-    pooler_num_fc_layers pooler_size_per_head pooler_type prefix problem_type
-    pruned_heads remove_invalid_values repetition_penalty return_dict
+    pooler_num_fc_layers pooler_size_per_head pooler_type predict_special_tokens
+    prefix problem_type remove_invalid_values repetition_penalty return_dict
     return_dict_in_generate sentence_transformers sep_token_id summary_activation
     summary_first_dropout summary_proj_to_labels summary_type summary_use_proj
-    suppress_tokens task_specific_params temperature tf_legacy_loss tokenizer_class
-    top_k top_p torch_dtype torchscript transformers_version typical_p use_bfloat16
-    use_cache
+    suppress_tokens task_specific_params temperature tf_legacy_loss
+    tie_encoder_decoder tokenizer_class top_k top_p torch_dtype torchscript
+    transformers_version typical_p use_bfloat16 use_cache xla_device
     """.split()
 )
 
@@ -51,24 +51,48 @@ class ConfigReader:
         self._left = {k: v for k, v in attributes.items() if k not in _HARMLESS}
         self._problems: list[str] = []
 
-    def take(self, name: str, default: Any) -> Any:
-        """The attribute's value, or Hugging Face's default."""
+    def take(self, name: str, default: Any, kind: type | None = None) -> Any:
+        """The attribute's value, or Hugging Face's default.
+
+        Args:
+          name: of the attribute.
+          default: where the config does not have it.
+          kind: bool, int (a size, so at least 1), float or str; that of the
+            default unless given.
+        """
         value = self._left.pop(name, default)
-        if value is not None and default is not None:
-            kinds = (int, float) if isinstance(default, float) else type(default)
-            if not isinstance(value, kinds):
-                self._problems.append(
-                    f"{name}={value!r} should be of type {type(default).__name__}"
-                )
-                return default
+        kind = kind or type(default)
+        if value is default:
+            return default
+        kinds: Any = (int, float) if kind is float else kind
+        if not isinstance(value, kinds) or isinstance(value, bool) != (kind is bool):
+            problem = f"{name}={value!r} should be of type {kind.__name__}"
+        elif kind is int and value < 1:
+            problem = f"{name}={value!r} should be at least 1"
+        else:
+            return value
+        self._problems.append(problem)
+        return default
+
+    def choose(self, name: str, default: str, choices: Collection[str]) -> str:
+        """The attribute's value, which must be one of those that are implemented."""
+        value = self.take(name, default)
+        known = ", ".join(sorted(choices))
+        self.require(value in choices, f"{name}={value!r} is not known; known: {known}")
         return value
 
     def only(self, name: str, *values: Any) -> None:
         """The attribute must be absent or have one of the implemented values."""
         value = self._left.pop(name, values[0])
-        if value not in values:
-            wanted = " or ".join(repr(v) for v in values)
-            self._problems.append(f"{name}={value!r} is not implemented, only {wanted}")
+        wanted = " or ".join(repr(v) for v in values)
+        self.require(
+            value in values, f"{name}={value!r} is not implemented, only {wanted}"
+        )
+
+    def require(self, condition: bool, problem: str) -> None:
+        """Reports the problem, with all others, unless the condition holds."""
+        if not condition:
+            self._problems.append(problem)
 
     def ignore(self, *names: str) -> None:
         """Attributes without effect on the outputs of a trained model."""

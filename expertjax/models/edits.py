@@ -62,9 +62,11 @@ class Edit:
           InputError: a unit number is outside the table.
         """
         units = np.asarray(units, dtype=np.int64)
-        if units.size and not (units.min() >= 0 and units.max() < table.num_units):
+        outside = units[(units < 0) | (units >= table.num_units)]
+        if outside.size:
             raise InputError(
-                f"unit {units.max()} is not one of the model's {table.num_units} units"
+                f"unit {outside[0]} is not one of the {table.num_units} units, "
+                "which are numbered from 0"
             )
         values = [np.broadcast_to(v, units.shape) for v in (scale, shift)]
         edit = cls.identity(sites, num_layers)

@@ -34,12 +34,15 @@ class KeyRule:
       transpose: torch's Linear keeps [out, in], ours [in, out].
       optional: the tensor is passed over where our module has no such
         parameter (a tied output layer that was saved all the same).
+      equals: path of the parameter that the passed over tensor has to equal;
+        where it does not, the config is wrong about tying.
     """
 
     key: str
     path: str
     transpose: bool = False
     optional: bool = False
+    equals: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +64,7 @@ class Family:
       rules: the key table.
       prefix: of the base model; checkpoints saved without a head lack it.
       ignored: keys of tensors that our module has no use for.
+      renamed: (ending of a key in old checkpoints, ending of today).
     """
 
     name: str
@@ -72,6 +76,7 @@ class Family:
     rules: tuple[KeyRule, ...]
     prefix: str = ""
     ignored: tuple[str, ...] = ()
+    renamed: tuple[tuple[str, str], ...] = ()
 
 
 _TENSORS = {

@@ -10,6 +10,7 @@ from expertjax.models.configs import ConfigReader
 from expertjax.models.edits import Edit, Tap
 from expertjax.models.family import Family, KeyRule, Output, rules_for
 from expertjax.models.layers import (
+    ACTIVATIONS,
     activation,
     attend,
     attention_mask,
@@ -68,7 +69,8 @@ class Block(nnx.Module):
         scale = jnp.float32(scale if config.scale_attention else 1.0)
         if config.scale_attention_by_layer:
             scale = scale / (layer + 1)
-        attended = attend(*jnp.split(qkv, 3, -1), mask, config.num_heads, scale)
+        q, k, v = jnp.split(qkv, 3, -1)
+        attended = attend(q, k, v, mask, config.num_heads, scale)
         x_BxTxD = x_BxTxD + tap("attn.c_proj", self.c_proj(attended))
         hidden = tap("mlp.c_fc", self.c_fc(self.ln_2(x_BxTxD)))
         hidden = activation(config.activation)(hidden)
@@ -128,19 +130,27 @@ class GPT2(nnx.Module):
 
 def _read_config(reader: ConfigReader) -> GPT2Config:
     width = reader.take("n_embd", 768)
+    num_heads = reader.take("n_head", 12)
+    reader.require(
+        width % num_heads == 0,
+        f"n_embd={width} is not a multiple of n_head={num_heads}",
+    )
+    reader.only("is_encoder_decoder", False)
     reader.only("add_cross_attention", False)
-    reader.ignore("n_ctx", "attn_pdrop", "embd_pdrop", "resid_pdrop")
+    reader.only("pruned_heads", {}, None)
+    reader.only("n_special", 0)
+    reader.ignore("n_ctx", "attn_pdrop", "embd_pdrop", "resid_pdrop", "is_decoder")
     # Our attention always takes the softmax in float32.
     reader.ignore("reorder_and_upcast_attn")
-    mlp_width = reader.take("n_inner", None)
+    mlp_width = reader.take("n_inner", None, int)
     return GPT2Config(
         vocab_size=reader.take("vocab_size", 50257),
         max_positions=reader.take("n_positions", 1024),
         width=width,
         num_layers=reader.take("n_layer", 12),
-        num_heads=reader.take("n_head", 12),
+        num_heads=num_heads,
         mlp_width=4 * width if mlp_width is None else mlp_width,
-        activation=reader.take("activation_function", "gelu_new"),
+        activation=reader.choose("activation_function", "gelu_new", ACTIVATIONS),
         layer_norm_epsilon=reader.take("layer_norm_epsilon", 1e-5),
         scale_attention=reader.take("scale_attn_weights", True),
         scale_attention_by_layer=reader.take("scale_attn_by_inverse_layer_idx", False),
@@ -184,7 +194,13 @@ FAMILY = Family(
                 "mlp.c_proj": ("blocks.mlp_c_proj", "conv1d"),
             },
         ),
-        KeyRule("lm_head.weight", "lm_head.kernel", transpose=True, optional=True),
+        KeyRule(
+            "lm_head.weight",
+            "lm_head.kernel",
+            transpose=True,
+            optional=True,
+            equals="wte.embedding",
+        ),
     ),
     # Constant causal masks that old checkpoints carry along.
     ignored=(_BLOCK + "attn.bias", _BLOCK + "attn.masked_bias"),

@@ -9,6 +9,7 @@ import dataclasses
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,16 +23,15 @@ class OverGamma:
     units: np.ndarray  # distinct units that are an expert for some concept
 
 
-def over_gamma(ap_CxU: np.ndarray, gammas: np.ndarray | None = None) -> OverGamma:
+def over_gamma(ap_CxU: np.ndarray, gammas: ArrayLike | None = None) -> OverGamma:
     """Counts at every threshold.
 
     Args:
       ap_CxU: average precision, [C, U].
       gammas: thresholds, ascending, [G]; default 501 of them from 0.5 to 1.
     """
-    if gammas is None:
-        gammas = np.linspace(0.5, 1, 501)
-    gammas = np.asarray(gammas, ap_CxU.dtype)
+    grid = np.linspace(0.5, 1, 501) if gammas is None else gammas
+    gammas = np.asarray(grid, ap_CxU.dtype)
     acquired = np.zeros(len(gammas), int)
     experts = np.zeros(len(gammas), int)
     best_U = np.zeros(ap_CxU.shape[1], ap_CxU.dtype)
@@ -44,9 +44,14 @@ def over_gamma(ap_CxU: np.ndarray, gammas: np.ndarray | None = None) -> OverGamm
     return OverGamma(len(ap_CxU), gammas, acquired, experts, units)
 
 
+def is_expert(ap_U: np.ndarray, gamma: float) -> np.ndarray:
+    """Where AP is at least gamma, [U] bool."""
+    return ap_U >= ap_U.dtype.type(gamma)
+
+
 def experts_per_concept(ap_CxU: np.ndarray, gamma: float) -> np.ndarray:
     """Number of experts of each concept, [C] int."""
-    return np.array([np.count_nonzero(ap_U >= gamma) for ap_U in ap_CxU])
+    return np.array([np.count_nonzero(is_expert(ap_U, gamma)) for ap_U in ap_CxU])
 
 
 def experts_by_layer_and_site(
@@ -67,7 +72,7 @@ def experts_by_layer_and_site(
     cell_U = layer_U * len(sites) + site_U
     counts = np.zeros(len(layers) * len(sites), int)
     for ap_U in ap_CxU:
-        counts += np.bincount(cell_U[ap_U >= gamma], minlength=len(counts))
+        counts += np.bincount(cell_U[is_expert(ap_U, gamma)], minlength=len(counts))
     table = counts.reshape(len(layers), len(sites))
     return pd.DataFrame(table, index=layers, columns=sites)
 

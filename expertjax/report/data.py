@@ -1,6 +1,7 @@
 """What a report is made from: plain tables and arrays, checked once."""
 
 import dataclasses
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ _CONCEPT_COLUMNS = (
     "concept", "group", "n_pos", "n_neg", "chance", "max_ap", "null_max_ap",
 )  # fmt: skip
 _EXPERT_COLUMNS = (*_UNIT_COLUMNS, "ap", "on_p50", "on_p90", "off_mean")
+_ROUNDING = 1e-5  # AP is float32 in the store, perhaps float64 in tables
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +30,8 @@ class ReportData:
     """One model's results; rows of `units` and `concepts` are the axes of `ap_CxU`.
 
     Raises:
-      ValueError: columns are missing, lengths disagree, or an AP is not in [0, 1].
+      ValueError: columns are missing, lengths or best APs disagree, or an AP is not
+        in [0, 1].
     """
 
     model_name: str
@@ -69,12 +72,19 @@ class ReportData:
             return [f"ap_CxU has shape {shape}, expected {expected}: concepts, units"]
         if 0 in expected:
             return [f"ap_CxU has shape {expected}: nothing to report"]
+        if "max_ap" not in self.concepts:
+            return []
+        return [*self._value_problems()]
+
+    def _value_problems(self) -> Iterator[str]:
+        """AP outside [0, 1], or tables and array in a different order."""
+        best = self.concepts["max_ap"].to_numpy(float)
         for row, ap_U in enumerate(self.ap_CxU):
-            low, high = ap_U.min(), ap_U.max()  # NaN if any is NaN
-            if not (low >= 0 and high <= 1 + 1e-6):
-                found = f"ap_CxU[{row}] spans {low} to {high}"
-                return [f"{found}, expected average precisions in [0, 1]"]
-        return []
+            low, high = float(ap_U.min()), float(ap_U.max())  # NaN if any is
+            if not (low >= 0 and high <= 1 + _ROUNDING):
+                yield f"ap_CxU[{row}] spans {low} to {high}, expected AP in [0, 1]"
+            elif not abs(high - best[row]) <= _ROUNDING:
+                yield f"concepts row {row}: max_ap {best[row]}, but ap_CxU has {high}"
 
 
 def _missing(name: str, table: pd.DataFrame, columns: tuple[str, ...]) -> list[str]:

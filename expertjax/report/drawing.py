@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -19,6 +20,13 @@ HATCHES = ("", "///", "...", "\\\\\\", "xx", "--", "oo", "||")
 _WIDTH = 5.2  # inches
 _DPI = 160
 _MAX_LAYER_TICKS = 16
+_LEGEND: dict[str, Any] = {
+    "fontsize": 8.5,
+    "frameon": False,
+    "borderaxespad": 0.2,
+    "columnspacing": 1.2,
+    "handlelength": 1.6,
+}
 
 
 def blank(height: float) -> Figure:
@@ -46,15 +54,22 @@ def tidy(ax: Axes) -> None:
 
 def legend(ax: Axes, columns: int) -> None:
     """A legend above the axes, where it covers no data."""
-    ax.legend(
-        loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, fontsize=8.5,
-        frameon=False, borderaxespad=0.2, columnspacing=1.2, handlelength=1.6,
-    )  # fmt: skip
+    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, **_LEGEND)
+
+
+def figure_legend(figure: Figure, columns: int) -> None:
+    """A legend over the whole width, where row names leave the axes too little."""
+    figure.legend(loc="outside upper left", ncols=columns, **_LEGEND)
 
 
 def whole_numbers(ax: Axes) -> None:
     """Counts on the y axis: whole, with thousands separated."""
-    ax.yaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.yaxis.set_major_locator(MaxNLocator(6, integer=True, steps=[1, 2, 5, 10]))
+    plain_numbers(ax)
+
+
+def plain_numbers(ax: Axes) -> None:
+    """10,000 on the y axis rather than a power of ten."""
     ax.yaxis.set_major_formatter(FuncFormatter(lambda n, _: f"{n:,.0f}"))
 
 
@@ -86,9 +101,7 @@ def write_cells(ax: Axes, values: np.ndarray) -> None:
     for (row, column), value in np.ndenumerate(values):
         colour = "black" if value > middle else "white"
         text = f"{value:.2f}"
-        ax.text(
-            column, row, text, color=colour, fontsize=7.5, ha="center", va="center"
-        )
+        ax.text(column, row, text, color=colour, fontsize=7.5, ha="center", va="center")
 
 
 def short(name: str, limit: int = 30) -> str:

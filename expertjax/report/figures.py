@@ -36,10 +36,11 @@ def ap_distribution(
     """
     figure, ax = drawing.single(2.7)
     heights, edges = np.histogram(ap_U, bins=100, range=(0, 1))
-    ax.stairs(heights, edges, fill=True, color=BLUE, alpha=0.75, baseline=0.5)
+    ax.stairs(heights, edges, fill=True, color=BLUE, alpha=0.6, baseline=0.5)
     ax.set_yscale("log")
+    drawing.plain_numbers(ax)
     ax.set_ylim(0.7, max(10, heights.max() * 1.6))
-    ax.axvline(chance, color=GREY, ls=":", lw=2, label=f"chance {chance:.3f}")
+    ax.axvline(chance, color=BLACK, ls=":", lw=2, label=f"chance {chance:.3f}")
     if not np.isnan(null_max_ap):
         label = f"best, permuted {null_max_ap:.3f}"
         ax.axvline(null_max_ap, color=ORANGE, ls="--", lw=1.6, label=label)
@@ -48,7 +49,7 @@ def ap_distribution(
     label = f"AP for {drawing.short(concept)}" if concept else "AP"
     ax.set_xlabel(label, parse_math=False)
     ax.set_ylabel("units")
-    drawing.legend(ax, columns=3)
+    drawing.figure_legend(figure, columns=3)
     return figure
 
 
@@ -72,8 +73,8 @@ def experts_over_gamma(over: OverGamma, gamma: float) -> Figure:
     bottom.set_xlabel("expert threshold γ")
     bottom.set_xlim(over.gammas[0], over.gammas[-1])
     drawing.whole_numbers(top)
-    drawing.whole_numbers(bottom)
     bottom.set_yscale("symlog", linthresh=1)
+    drawing.plain_numbers(bottom)
     bottom.set_ylim(0, max(10, over.experts.max() * 2))
     for ax in (top, bottom):
         drawing.tidy(ax)
@@ -105,7 +106,7 @@ def experts_per_layer(table: pd.DataFrame, gamma: float) -> Figure:
     drawing.whole_numbers(ax)
     ax.set_ylim(0, max(1, below.max() * 1.05))
     ax.set_ylabel(f"experts at γ = {gamma:g}")
-    drawing.legend(ax, columns=3)
+    drawing.figure_legend(figure, columns=4)
     if not below.any():
         place = {"transform": ax.transAxes, "ha": "center"}
         ax.text(0.5, 0.5, f"no unit has AP ≥ {gamma:g}", **place)
@@ -140,7 +141,7 @@ def best_ap_overview(concepts: pd.DataFrame, gamma: float) -> Figure:
     ax.set_xlim(0, 1.02)
     ax.set_xlabel("AP")
     drawing.concept_rows(ax, concepts["concept"])
-    drawing.legend(ax, columns=4)
+    drawing.figure_legend(figure, columns=4)
     return figure
 
 
@@ -158,7 +159,7 @@ def _best_ap_curves(
     ax.set_ylim(0, 1.02)
     ax.set_xlabel("concepts, in the order of the table")
     ax.set_ylabel("AP")
-    drawing.legend(ax, columns=4)
+    drawing.figure_legend(figure, columns=4)
     return figure
 
 

@@ -64,9 +64,7 @@ def _sort_key(x: Array) -> Array:
 
 def _value(key: Array) -> Array:
     """The float of a key; the map is its own inverse."""
-    return jax.lax.bitcast_convert_type(
-        key ^ ((key >> 31) & 0x7FFFFFFF), jnp.float32
-    )
+    return jax.lax.bitcast_convert_type(key ^ ((key >> 31) & 0x7FFFFFFF), jnp.float32)
 
 
 def _at_previous_end(count_Uxn: Array, is_end_Uxn: Array) -> Array:

@@ -7,6 +7,7 @@ so that nothing unwritten can pass for data. Chunks carry a CRC-32C.
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import ml_dtypes
@@ -112,16 +113,66 @@ def read(array: ts.TensorStore, rows: slice, columns: slice | np.ndarray) -> np.
       columns: a run of columns, or their numbers.
 
     Raises:
-      InputError: a chunk is missing, truncated or fails its checksum.
+      InputError: a chunk is truncated or fails its checksum.
     """
+    return finish_read(array, start_read(array, rows, columns))
+
+
+def start_read(
+    array: ts.TensorStore, rows: slice, columns: slice | np.ndarray
+) -> ts.Future:
+    """Begins a `read` in the background."""
+    return array[rows, columns].read()
+
+
+def finish_read(array: ts.TensorStore, future: ts.Future) -> np.ndarray:
+    """The result of `start_read`; raises as `read` does."""
     try:
-        part = array[rows, columns].read().result()
+        part = future.result()
     except (ValueError, OSError) as error:
-        path = array.kvstore.path
         raise InputError(
-            f"{path}: a chunk is damaged; run again with another --out ({error})"
+            f"{_path(array)}: a chunk is damaged; remove the folder and run "
+            f"again ({error})"
         ) from error
     return np.asarray(part).astype(np.float32, copy=False)
+
+
+def write_columns(
+    targets: Mapping[str, ts.TensorStore],
+    values: Mapping[str, np.ndarray],
+    start: int,
+    stop: int,
+) -> None:
+    """Writes columns start to stop of several arrays; returns when committed.
+
+    Raises:
+      InputError: the disk is full or cannot be written.
+    """
+    futures = [
+        (array, array[:, start:stop].write(values[name]))
+        for name, array in targets.items()
+    ]
+    for array, future in futures:
+        commit(array, future)
+
+
+def commit(array: ts.TensorStore, future: ts.WriteFutures) -> None:
+    """Waits until a write is on disk.
+
+    Raises:
+      InputError: it could not be written.
+    """
+    try:
+        future.commit.result()
+    except (ValueError, OSError) as error:
+        raise InputError(
+            f"{_path(array)}: cannot be written ({error}); run the same "
+            "command again once this is mended"
+        ) from error
+
+
+def _path(array: ts.TensorStore) -> str:
+    return array.kvstore.path if array.kvstore else "array"
 
 
 def _spec(path: Path) -> dict:

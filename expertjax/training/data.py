@@ -44,7 +44,8 @@ def split_lines(
     Returns:
       training lines, held-out lines.
     """
-    train, heldout = [], []
+    train: list[str] = []
+    heldout: list[str] = []
     for line in dict.fromkeys(lines):
         digest = hashlib.sha256(line.encode()).digest()
         held = int.from_bytes(digest[:4], "big") < heldout_share * 2**32

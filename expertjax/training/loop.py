@@ -245,8 +245,10 @@ class _Run:
 
     def _claim(self) -> None:
         """Makes the folder ours, or refuses that of another run."""
-        mine = {"settings": dataclasses.asdict(self.settings)}
-        mine["tokens"] = self.data.num_tokens
+        mine = {
+            "settings": dataclasses.asdict(self.settings),
+            "tokens": self.data.num_tokens,
+        }
         claim = self.out / "train.json"
         if claim.is_file() and json.loads(claim.read_text()) != mine:
             raise InputError(

@@ -15,9 +15,9 @@ from flax import nnx
 from jax.sharding import Mesh
 from tqdm import tqdm
 
-from expertjax.capture.batches import Batch, BatchPlan, block_bounds, shard_rows
-from expertjax.capture.pooling import pool_fn
-from expertjax.capture.settings import CaptureSettings
+from expertjax.capturing.batches import Batch, BatchPlan, block_bounds, shard_rows
+from expertjax.capturing.pooling import pool_fn
+from expertjax.capturing.settings import CaptureSettings
 from expertjax.checkpoints.load import Model, params_digest
 from expertjax.concepts.pool import ConceptSet, sentence_digest
 from expertjax.concepts.tokens import TokenizedPool, tokenize
@@ -178,13 +178,7 @@ class _BlockWriter:
 
     def _finish_oldest(self) -> None:
         block, start, stop, future = self._pending.popleft()
-        try:
-            future.commit.result()
-        except (ValueError, OSError) as error:
-            raise InputError(
-                f"{self._array.kvstore.path}: sentences {start} to {stop} cannot be "
-                f"written ({error}); run the same command again once this is mended"
-            ) from error
+        arrays.commit(self._array, future)
         self._ledger.mark(block, start, stop)
 
 

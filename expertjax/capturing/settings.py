@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any, Literal
 
-from expertjax.capture.pooling import Pooling
+from expertjax.capturing.pooling import Pooling
 from expertjax.concepts.tokens import Long, SpecialTokens
 from expertjax.errors import InputError
 from expertjax.stores.arrays import DTYPES

@@ -1,0 +1,34 @@
+"""Only captures responses; flags as in find_experts.
+
+python -m binaries.capture_responses --model=FOLDER --concepts=FOLDER --out=OUT
+"""
+
+from collections.abc import Sequence
+
+from absl import flags
+
+from binaries.common_flags import define_capture_flags, settings_from_flags
+from binaries.run_main import run_main
+
+FLAGS = flags.FLAGS
+define_capture_flags()
+
+
+def main(argv: Sequence[str]) -> None:
+    """Captures, and says where."""
+    del argv
+    import expertjax as ej
+
+    settings = ej.FindSettings(
+        capture=settings_from_flags(ej.CaptureSettings),
+        mesh=FLAGS.mesh,
+        steps=("capture",),
+    )
+    for folder in ej.find_experts(
+        FLAGS.model, FLAGS.concepts, FLAGS.out, settings, FLAGS.model_name
+    ):
+        print(f"responses: {folder.responses_path}")
+
+
+if __name__ == "__main__":
+    run_main(main)

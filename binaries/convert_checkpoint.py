@@ -1,0 +1,28 @@
+"""Converts a checkpoint to Orbax, with its config and tokenizer beside it.
+
+python -m binaries.convert_checkpoint --model=FOLDER --out=FOLDER
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import flags
+
+from binaries.run_main import run_main
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("model", None, "A Hugging Face folder or a hub id.", required=True)
+flags.DEFINE_string("out", None, "New folder for the converted form.", required=True)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Loads, saves, and says where."""
+    del argv
+    from expertjax.checkpoints.load import load_model, save_converted
+
+    save_converted(load_model(FLAGS.model), Path(FLAGS.out))
+    print(f"converted: {FLAGS.out}")
+
+
+if __name__ == "__main__":
+    run_main(main)

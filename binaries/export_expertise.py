@@ -1,0 +1,34 @@
+"""Exports results to the reference's files, Parquet or CSV.
+
+python -m binaries.export_expertise --results=OUT --out=FOLDER --format=selfcond
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import flags
+
+from binaries.run_main import run_main
+
+FLAGS = flags.FLAGS
+flags.DEFINE_multi_string(
+    "results", None, "OUT, or a folder OUT/<model_name>; repeatable.", required=True
+)
+flags.DEFINE_string("out", None, "Files go to OUT/<model_name>.", required=True)
+flags.DEFINE_enum(
+    "format", "selfcond", ["selfcond", "parquet", "csv"], "Form of the files."
+)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Exports, and says where."""
+    del argv
+    from expertjax.analysis.expertise import find_results
+    from expertjax.analysis.export import export_expertise
+
+    for expertise in find_results(FLAGS.results):
+        print(export_expertise(expertise, Path(FLAGS.out), FLAGS.format))
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,38 @@
+"""Finds the expert units of one or several models: capture, score, report.
+
+python -m binaries.find_experts --model=FOLDER --concepts=FOLDER --out=OUT
+"""
+
+from collections.abc import Sequence
+
+from absl import flags
+
+from binaries.common_flags import define_capture_flags, settings_from_flags
+from binaries.run_main import run_main
+
+FLAGS = flags.FLAGS
+define_capture_flags()
+flags.DEFINE_float("gamma", 0.9, "AP from which the report calls a unit an expert.")
+
+
+def main(argv: Sequence[str]) -> None:
+    """Runs the main job and says what was found."""
+    del argv
+    import expertjax as ej
+
+    settings = ej.FindSettings(
+        capture=settings_from_flags(ej.CaptureSettings),
+        mesh=FLAGS.mesh,
+        gamma=FLAGS.gamma,
+    )
+    folders = ej.find_experts(
+        FLAGS.model, FLAGS.concepts, FLAGS.out, settings, FLAGS.model_name
+    )
+    for folder in folders:
+        expertise = ej.Expertise(folder)
+        print(f"\n{folder.name}\n{expertise.summary(FLAGS.gamma).to_string()}")
+        print(f"report: {folder.path / 'report' / 'index.html'}")
+
+
+if __name__ == "__main__":
+    run_main(main)

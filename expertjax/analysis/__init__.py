@@ -1,0 +1,1 @@
+"""Analysis: experts, layers, overlap; what the numbers say."""

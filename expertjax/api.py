@@ -1,0 +1,152 @@
+"""The façade's functions: what a notebook or a program calls."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+from jax.sharding import Mesh
+
+from expertjax.analysis.expertise import Expertise
+from expertjax.capturing import capture as capture_room
+from expertjax.capturing.settings import CaptureSettings
+from expertjax.checkpoints.load import Model, find_folder, load_model
+from expertjax.concepts.files import check_name, read_concepts
+from expertjax.concepts.pool import ConceptSet, build_concept_set
+from expertjax.errors import InputError
+from expertjax.report.build import build_report
+from expertjax.runtime.mesh import make_mesh
+from expertjax.scoring import score as scoring_room
+from expertjax.scoring.score import ScoreSettings
+from expertjax.stores.folder import ResultFolder
+
+_ASSETS = Path(__file__).parent / "assets"
+EXAMPLE_MODEL = _ASSETS / "models" / "gpt2_wordnet"
+EXAMPLE_CONCEPTS = _ASSETS / "concepts" / "wordnet_topics"
+
+
+def load_concepts(
+    folder: Path | str, *, num_per_concept: int = 1000, data_seed: int = 1234
+) -> ConceptSet:
+    """Reads a concept folder and pools its sentences.
+
+    Args:
+      folder: with `concept_list.csv` and a JSON file for each concept.
+      num_per_concept: the most positives, and the most negatives, of a concept.
+      data_seed: of drawing them.
+
+    Raises:
+      InputError: lists everything that is wrong with the files.
+    """
+    return build_concept_set(read_concepts(Path(folder)), num_per_concept, data_seed)
+
+
+def capture(
+    model: Model,
+    concepts: ConceptSet,
+    out: Path | str,
+    settings: CaptureSettings | None = None,
+    mesh: Mesh | None = None,
+) -> ResultFolder:
+    """Captures responses; see `expertjax.capturing.capture.capture`."""
+    return capture_room.capture(model, concepts, out, settings, mesh)
+
+
+def score(
+    responses: ResultFolder | Path | str,
+    concepts: ConceptSet | None = None,
+    out: Path | str | None = None,
+    settings: ScoreSettings | None = None,
+    mesh: Mesh | None = None,
+) -> Expertise:
+    """Scores captured responses; see `expertjax.scoring.score.score`."""
+    if not isinstance(responses, ResultFolder):
+        responses = ResultFolder(Path(responses))
+    return Expertise(scoring_room.score(responses, concepts, out, settings, mesh))
+
+
+@dataclasses.dataclass(frozen=True)
+class FindSettings:
+    """Settings of the main job.
+
+    Attributes:
+      capture: what is run.
+      score: how it is scored.
+      mesh: e.g. "data:4,model:2"; "" puts all devices on the data axis.
+      gamma: AP from which a unit is called an expert in the report.
+      steps: the part of the job to be done, of "capture", "score", "report".
+    """
+
+    capture: CaptureSettings = CaptureSettings()
+    score: ScoreSettings = ScoreSettings()
+    mesh: str = ""
+    gamma: float = 0.9
+    steps: tuple[str, ...] = ("capture", "score", "report")
+
+    def __post_init__(self) -> None:
+        if not 0 < self.gamma <= 1:
+            raise InputError(f"--gamma={self.gamma}: expected more than 0, at most 1")
+
+
+def find_experts(
+    models: Sequence[str],
+    concepts: Path | str,
+    out: Path | str,
+    settings: FindSettings | None = None,
+    names: Sequence[str] = (),
+) -> list[ResultFolder]:
+    """The main job: capture, score and report, one model after the other.
+
+    All inputs are checked before the first model runs.
+
+    Args:
+      models: folders or hub ids.
+      concepts: concept folder.
+      out: results go to `out/<model name>`.
+      settings: see `FindSettings`.
+      names: of the models; by default those of their folders.
+
+    Returns:
+      the models' result folders, each marked with `_SUCCESS`.
+
+    Raises:
+      InputError: see `load_model`, `load_concepts`, `capture`, `score`.
+    """
+    settings = settings or FindSettings()
+    mesh = make_mesh(settings.mesh)
+    jobs = _name_models(models, names)
+    concept_set = load_concepts(
+        concepts,
+        num_per_concept=settings.capture.num_per_concept,
+        data_seed=settings.capture.data_seed,
+    )
+    folders = []
+    for name, path in jobs.items():
+        model = load_model(path, name=name, dtype=settings.capture.compute_dtype)
+        folder = capture(model, concept_set, Path(out) / name, settings.capture, mesh)
+        del model  # before the next one is loaded
+        if "score" in settings.steps:
+            expertise = score(folder, settings=settings.score, mesh=mesh)
+            if "report" in settings.steps:
+                build_report(expertise, settings.gamma)
+                folder.succeed()
+        folders.append(folder)
+    return folders
+
+
+def _name_models(models: Sequence[str], names: Sequence[str]) -> dict[str, str]:
+    """Name -> local folder of each model, all distinct."""
+    if names and len(names) != len(models):
+        raise InputError(f"{len(names)} --model_name for {len(models)} --model")
+    jobs: dict[str, str] = {}
+    for i, model in enumerate(models):
+        folder = find_folder(model)
+        # A hub snapshot's folder is named by its commit.
+        given = Path(model).resolve().name if Path(model).is_dir() else model
+        name = names[i] if names else given.rpartition("/")[2]
+        check_name(name, "--model_name")
+        if name in jobs:
+            raise InputError(
+                f"--model: two models are called {name!r}; give --model_name for each"
+            )
+        jobs[name] = str(folder)
+    return jobs

@@ -1,0 +1,55 @@
+"""The tokenizer that lies beside a model's weights."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from expertjax.errors import InputError
+
+# The special tokens that a config names by their number.
+_NAMED = ("bos_token", "eos_token", "pad_token")
+
+
+def load_tokenizer(folder: Path, attributes: dict[str, Any]) -> Any:
+    """The fast tokenizer of a folder.
+
+    `tokenizer.json` holds all of a fast tokenizer but which of its tokens are
+    special; older folders leave that to the class that transformers looks up by
+    the model type, which we do without: that look-up imports torch, where it is
+    installed.
+
+    Args:
+      folder: a Hugging Face folder.
+      attributes: its `config.json`, which may name special tokens.
+
+    Raises:
+      InputError: the folder has none that transformers can load.
+    """
+    # Without torch, transformers warns that no models are available: we know.
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+    from transformers import logging
+
+    logging.set_verbosity_error()
+    try:
+        tokenizer = _load(folder)
+    except Exception as error:  # transformers raises many kinds here
+        raise InputError(
+            f"{folder}: no tokenizer can be loaded from it ({error})"
+        ) from error
+    if not tokenizer.is_fast:
+        raise InputError(f"{folder}: the tokenizer has no fast form (tokenizer.json)")
+    for name in _NAMED:
+        token_id = attributes.get(f"{name}_id")
+        if getattr(tokenizer, name) is None and isinstance(token_id, int):
+            setattr(tokenizer, name, tokenizer.convert_ids_to_tokens(token_id))
+    return tokenizer
+
+
+def _load(folder: Path) -> Any:
+    if (folder / "tokenizer.json").is_file():
+        from transformers import PreTrainedTokenizerFast
+
+        return PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(folder, local_files_only=True)

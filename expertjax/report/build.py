@@ -1,0 +1,95 @@
+"""From a finished result to its report."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from expertjax.analysis.expertise import Expertise
+from expertjax.report.data import ExcitedSentence, ReportData
+from expertjax.report.write import write_report
+
+TOP_UNITS = 10  # in a concept's table
+EXCITED_UNITS = 3  # of these, with sentences
+SENTENCES = 5
+
+
+def build_report(
+    expertise: Expertise, gamma: float, folder: Path | None = None
+) -> Path:
+    """Writes the report of one model.
+
+    Args:
+      expertise: a finished result.
+      gamma: AP from which a unit is called an expert.
+      folder: by default `report` in the result's folder.
+
+    Returns:
+      the path of `index.html`.
+
+    Raises:
+      InputError: the result is damaged, or the folder cannot be used.
+    """
+    folder = folder or expertise.folder.path / "report"
+    return write_report(folder, report_data(expertise, gamma))
+
+
+def report_data(expertise: Expertise, gamma: float) -> ReportData:
+    """Gathers what the report of one model shows."""
+    keys = list(expertise.concepts["concept"])
+    experts = {key: expertise.top(key, TOP_UNITS) for key in keys}
+    return ReportData(
+        model_name=expertise.folder.name,
+        facts=_facts(expertise),
+        gamma=gamma,
+        units=expertise.units,
+        concepts=expertise.concepts,
+        ap_CxU=expertise.metric("ap"),
+        experts=experts,
+        excited=_excited(expertise, experts),
+    )
+
+
+def _excited(
+    expertise: Expertise, experts: dict[str, pd.DataFrame]
+) -> dict[str, dict[int, list[ExcitedSentence]]]:
+    shown = {key: list(top["unit"][:EXCITED_UNITS]) for key, top in experts.items()}
+    every = [unit for units in shown.values() for unit in units]
+    tables = expertise.most_exciting(every, SENTENCES)
+    members = expertise.folder.read_table("memberships")
+    excited = {}
+    for key, rows in members.groupby("concept", sort=False):
+        label_of = dict(zip(rows["sentence"], rows["label"], strict=True))
+        excited[str(key)] = {
+            unit: [
+                ExcitedSentence(text, float(response), int(label_of.get(sentence, -1)))
+                for sentence, text, response in tables[unit].itertuples(index=False)
+            ]
+            for unit in shown[str(key)]
+        }
+    return excited
+
+
+def _facts(expertise: Expertise) -> dict[str, str]:
+    run = expertise.folder.read_run()["capture"]
+    labelled = int(np.sum(expertise.concepts[["n_pos", "n_neg"]].to_numpy()))
+    facts = {
+        "Family": run["family"],
+        "Layers": str(run["num_layers"]),
+        "Units": f"{run['num_units']:,}",
+        "Concepts": f"{len(expertise.concepts):,}",
+        "Sentences in the pool": f"{run['num_sentences']:,}",
+        "Labelled sentences": f"{labelled:,}",
+        "Longest sentence": f"{run['seq_len']} tokens",
+        "Dropped as longer": f"{run['num_dropped']:,}",
+        "Truncated": f"{run['num_truncated']:,}",
+        "Response": f"{run['pooling']} over tokens",
+        "Special tokens": f"{run['special_tokens']}d",
+        "Computed in": run["compute_dtype"],
+        "Stored in": run["store_dtype"],
+    }
+    if run["sites"]:
+        facts["Sites"] = run["sites"]
+    if run["compat"]:
+        facts["Compatible with"] = run["compat"]
+    return facts

@@ -1,0 +1,49 @@
+"""`average_precision` for arrays that are already in memory."""
+
+import numpy as np
+
+from expertjax.concepts.pool import Membership
+from expertjax.errors import InputError
+from expertjax.scoring.blocks import Kernel, score_fn
+
+
+def average_precision(
+    responses: np.ndarray, labels: np.ndarray, kernel: Kernel = "auto"
+) -> np.ndarray:
+    """AP of every unit for every concept, tied responses being one threshold.
+
+    The same as scikit-learn's `average_precision_score` for each pair.
+
+    Args:
+      responses: [N, U], finite.
+      labels: [N, C] of 1 (positive), 0 (negative) and -1 (not in the concept).
+      kernel: "auto", "jax" or "compiled".
+
+    Returns:
+      [C, U] float32.
+
+    Raises:
+      InputError: shapes or labels that do not fit, a concept without positives
+        or negatives, a response that is not finite.
+    """
+    responses, labels = np.asarray(responses), np.asarray(labels)
+    if responses.ndim != 2 or labels.ndim != 2 or len(responses) != len(labels):
+        raise InputError(
+            f"expected responses [N, U] and labels [N, C]; got {responses.shape} "
+            f"and {labels.shape}"
+        )
+    if not np.isin(labels, (-1, 0, 1)).all():
+        raise InputError("labels: expected 1, 0 and -1 only")
+    if not np.isfinite(responses).all():
+        row, unit = np.argwhere(~np.isfinite(responses))[0]
+        raise InputError(
+            f"the response of unit {unit} to sentence {row} is {responses[row, unit]}"
+        )
+    members = []
+    for concept in range(labels.shape[1]):
+        rows = np.flatnonzero(labels[:, concept] >= 0).astype(np.int32)
+        member = Membership(rows, labels[rows, concept].astype(np.int8))
+        if not member.num_positives or not member.num_negatives:
+            raise InputError(f"concept {concept} needs a positive and a negative")
+        members.append(member)
+    return score_fn(kernel)(responses.astype(np.float32), members)["ap"]

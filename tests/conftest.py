@@ -1,0 +1,46 @@
+"""Every test runs on the CPU, as eight simulated devices, and offline."""
+
+import os
+
+# Before the first import of jax, or they have no effect.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+_DEVICES = "--xla_force_host_platform_device_count"
+if _DEVICES not in os.environ.get("XLA_FLAGS", ""):
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_DEVICES}=8".strip()
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+from pathlib import Path
+
+import pytest
+
+from expertjax.checkpoints.load import Model, load_model
+from tests.tiny_models import make_tiny_bert, make_tiny_gpt2
+
+
+@pytest.fixture(scope="session")
+def tiny_gpt2_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Hugging Face folder with a random GPT-2: L = 3, D = 32."""
+    return make_tiny_gpt2(tmp_path_factory.mktemp("models") / "tiny-gpt2")
+
+
+@pytest.fixture(scope="session")
+def tiny_bert_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Hugging Face folder with a random BertForMaskedLM: L = 3, D = 32."""
+    return make_tiny_bert(tmp_path_factory.mktemp("models") / "tiny-bert")
+
+
+@pytest.fixture(scope="session")
+def tiny_gpt2(tiny_gpt2_folder: Path) -> Model:
+    """That GPT-2, loaded."""
+    return load_model(str(tiny_gpt2_folder))
+
+
+@pytest.fixture(scope="session")
+def tiny_bert(tiny_bert_folder: Path) -> Model:
+    """That BERT, loaded."""
+    return load_model(str(tiny_bert_folder))

@@ -1,0 +1,156 @@
+"""Small random Hugging Face folders, made offline by torch and transformers."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tokenizers import (
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+    trainers,
+)
+
+SENTENCES = [
+    "The players kicked the ball across the muddy field.",
+    "A crane lifted the steel beam over the river.",
+    "Two white cranes flew low above the quiet water.",
+    "She read the old letter twice and put it away.",
+    "Rain fell on the market while the traders shouted prices.",
+    "The goalkeeper caught the ball and the crowd cheered.",
+]
+
+
+def make_tiny_gpt2(
+    folder: Path,
+    *,
+    architecture: str = "GPT2LMHeadModel",
+    seed: int = 0,
+    max_shard_size: str = "5GB",
+    **overrides: Any,
+) -> Path:
+    """Writes a random GPT-2 (L = 3, D = 32, 300 tokens) with a byte-level BPE.
+
+    Args:
+      folder: gets config, `model.safetensors` and the tokenizer.
+      architecture: the class of transformers.
+      seed: of the weights.
+      max_shard_size: larger checkpoints are split into shards with an index.
+      **overrides: attributes of `GPT2Config`.
+
+    Returns:
+      the folder.
+    """
+    transformers = pytest.importorskip("transformers")
+    attributes = {"vocab_size": 300, "n_positions": 64, "n_embd": 32, "n_layer": 3}
+    attributes |= {"n_head": 4, "bos_token_id": 0, "eos_token_id": 0} | overrides
+    config = transformers.GPT2Config(**attributes)
+    _save_random(config, architecture, folder, seed, max_shard_size)
+    byte_level_bpe(attributes["vocab_size"]).save_pretrained(folder)
+    return folder
+
+
+def make_tiny_bert(
+    folder: Path,
+    *,
+    architecture: str = "BertForMaskedLM",
+    seed: int = 0,
+    max_shard_size: str = "5GB",
+    **overrides: Any,
+) -> Path:
+    """Writes a random BERT (L = 3, D = 32, 120 tokens) with a WordPiece.
+
+    Args:
+      folder: gets config, `model.safetensors` and the tokenizer.
+      architecture: the class of transformers.
+      seed: of the weights.
+      max_shard_size: larger checkpoints are split into shards with an index.
+      **overrides: attributes of `BertConfig`.
+
+    Returns:
+      the folder.
+    """
+    transformers = pytest.importorskip("transformers")
+    attributes = {"vocab_size": 120, "hidden_size": 32, "num_hidden_layers": 3}
+    attributes |= {"num_attention_heads": 4, "intermediate_size": 96}
+    attributes |= {"max_position_embeddings": 64, "pad_token_id": 0} | overrides
+    config = transformers.BertConfig(**attributes)
+    _save_random(config, architecture, folder, seed, max_shard_size)
+    word_piece(attributes["vocab_size"]).save_pretrained(folder)
+    return folder
+
+
+def byte_level_bpe(vocab_size: int) -> Any:
+    """GPT-2's kind of tokenizer, trained on `SENTENCES`."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.train_from_iterator(
+        SENTENCES,
+        trainers.BpeTrainer(
+            vocab_size=vocab_size,
+            special_tokens=["<|endoftext|>"],
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        ),
+    )
+    end = dict.fromkeys(("bos_token", "eos_token", "unk_token"), "<|endoftext|>")
+    return _fast(tokenizer, end)
+
+
+def word_piece(vocab_size: int) -> Any:
+    """BERT's kind of tokenizer, trained on `SENTENCES`: [CLS] ... [SEP]."""
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=vocab_size, special_tokens=special, show_progress=False
+    )
+    tokenizer.train_from_iterator(SENTENCES, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        special_tokens=[(t, tokenizer.token_to_id(t)) for t in ("[CLS]", "[SEP]")],
+    )
+    names = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
+    return _fast(tokenizer, dict(zip(names, special, strict=True)))
+
+
+def randomize(model: Any, seed: int) -> None:
+    """Gives a torch model weights that make its activations large and uneven.
+
+    The default initialisation leaves biases at zero, LayerNorms at identity and
+    activations so small that whole terms could be missing unnoticed.
+    """
+    torch = pytest.importorskip("torch")
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in _parameters(model):
+            noise = torch.randn(parameter.shape, generator=generator)
+            is_scale = name.endswith("weight") and parameter.ndim == 1
+            parameter.copy_(1 + 0.3 * noise if is_scale else 0.2 * noise)
+
+
+def _parameters(model: Any) -> Iterator[tuple[str, Any]]:
+    """Each once: `named_parameters` passes over tied ones."""
+    yield from sorted(model.named_parameters())
+
+
+def _save_random(
+    config: Any, architecture: str, folder: Path, seed: int, max_shard_size: str
+) -> None:
+    transformers = pytest.importorskip("transformers")
+    pytest.importorskip("torch")
+    model = getattr(transformers, architecture)(config).eval()
+    randomize(model, seed)
+    model.save_pretrained(folder, max_shard_size=max_shard_size)
+
+
+def _fast(tokenizer: Tokenizer, special: dict[str, str]) -> Any:
+    transformers = pytest.importorskip("transformers")
+    return transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special)
