@@ -71,7 +71,10 @@ class PackedLines:
         return int(self._lengths.sum())
 
     def epoch(self, seed: int) -> np.ndarray:
-        """[rows, T + 1] int32: one pass over the lines in an order of its own."""
+        """[rows, T + 1] int32: one pass over the lines in an order of its own.
+
+        No rows where the lines do not fill one.
+        """
         order = np.random.default_rng(seed).permutation(len(self._lines))
         rows, parts, room = [], [], self._row
         for i in order:
@@ -81,4 +84,4 @@ class PackedLines:
             if room == 0:
                 rows.append(np.concatenate(parts))
                 parts, room = [], self._row
-        return np.stack(rows)
+        return np.stack(rows) if rows else np.empty((0, self._row), np.int32)

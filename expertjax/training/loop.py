@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import hashlib
 import json
 import math
 from collections.abc import Iterator, Sequence
@@ -20,6 +21,7 @@ from expertjax.checkpoints.load import Model, abstract_module, save_huggingface
 from expertjax.errors import InputError
 from expertjax.models import gpt2
 from expertjax.training import baselines
+from expertjax.training.curve import draw_loss_curve
 from expertjax.training.data import END, PackedLines, split_lines, train_tokenizer
 from expertjax.typing import Array
 
@@ -76,6 +78,11 @@ def train(lines: Sequence[str], out: Path, settings: TrainSettings) -> dict[str,
     metrics = run.evaluate(params)
     save_huggingface(run.model(params), out, np.float16)
     (out / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
+    draw_loss_curve(
+        out / "train_log.csv",
+        out / "loss.png",
+        {name: metrics[f"{name}_perplexity"] for name in ("unigram", "bigram")},
+    )
     return metrics
 
 
@@ -97,10 +104,17 @@ class _Run:
         self.data = PackedLines(self.train_ids, self.end, settings.seq_len)
         heldout = PackedLines(self.heldout_ids, self.end, settings.seq_len)
         self.heldout_rows = heldout.epoch(0)
+        if not len(self.heldout_rows):
+            raise InputError(
+                f"--text: the {len(heldout_lines)} held-out lines do not fill one row "
+                f"of --seq_len={settings.seq_len} tokens; give more text"
+            )
         self.steps_per_epoch = len(self.data.epoch(0)) // settings.batch_size
         self.num_steps = int(self.steps_per_epoch * settings.epochs)
         if self.num_steps < 1:
-            raise InputError("--text: not enough text for one batch")
+            raise InputError(
+                f"--text: not enough text for one batch of {settings.batch_size} rows"
+            )
         self.config = gpt2.GPT2Config(
             vocab_size=len(self.tokenizer),
             max_positions=settings.seq_len,
@@ -111,7 +125,7 @@ class _Run:
         )
         self.graphdef, _ = abstract_module(gpt2.FAMILY, self.config, None)
         self.optimizer, self.schedule = _optimizer(settings, self.num_steps)
-        self._claim()
+        self._claim(lines)
 
     def model(self, params: nnx.State) -> Model:
         c = self.config
@@ -243,20 +257,21 @@ class _Run:
             "settings": dataclasses.asdict(self.settings),
         }
 
-    def _claim(self) -> None:
+    def _claim(self, lines: Sequence[str]) -> None:
         """Makes the folder ours, or refuses that of another run."""
-        mine = {
+        content = {
             "settings": dataclasses.asdict(self.settings),
-            "tokens": self.data.num_tokens,
+            "text_sha256": hashlib.sha256("\n".join(lines).encode()).hexdigest(),
         }
+        mine = json.dumps(content, indent=2) + "\n"
         claim = self.out / "train.json"
-        if claim.is_file() and json.loads(claim.read_text()) != mine:
+        if claim.is_file() and claim.read_text("utf-8") != mine:
             raise InputError(
                 f"{claim}: this folder holds a run of other settings or other text; "
                 "choose another --out"
             )
         self.out.mkdir(parents=True, exist_ok=True)
-        claim.write_text(json.dumps(mine, indent=2) + "\n")
+        claim.write_text(mine, "utf-8")
 
     def _log(self, step: int, tokens: int, train: float, heldout: float) -> None:
         path = self.out / "train_log.csv"
