@@ -7,11 +7,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from expertjax.analysis.counts import experts_per_concept, is_expert
 from expertjax.errors import InputError
 from expertjax.stores import arrays
 from expertjax.stores.folder import ResultFolder
-
-GAMMAS = np.linspace(0.5, 1.0, 51)
 
 
 class Expertise:
@@ -91,17 +90,8 @@ class Expertise:
 
     def experts(self, concept: str, gamma: float) -> pd.DataFrame:
         """The experts at gamma: all units of AP >= gamma, best first."""
-        return self.top(concept, int((self.metric("ap", concept) >= gamma).sum()))
-
-    def count_experts(self, gammas: Sequence[float] = tuple(GAMMAS)) -> pd.DataFrame:
-        """Experts and acquired concepts (at least one expert) at each gamma."""
-        ap_CxU = self.metric("ap")
-        return pd.DataFrame(
-            {
-                "gamma": gammas,
-                "experts": [int((ap_CxU >= gamma).sum()) for gamma in gammas],
-                "acquired": [int((ap_CxU.max(1) >= gamma).sum()) for gamma in gammas],
-            }
+        return self.top(
+            concept, int(is_expert(self.metric("ap", concept), gamma).sum())
         )
 
     def summary(self, gamma: float) -> pd.DataFrame:
@@ -119,8 +109,10 @@ class Expertise:
                 "chance": self.concepts["chance"].round(3),
                 "best AP": self.concepts["max_ap"].round(3),
                 "permuted": self.concepts["null_max_ap"].round(3),
-                f"AP >= {gamma:g}": (ap_CxU >= gamma).sum(1),
-                "best unit": (best["module"] + ":" + best["index"].astype(str)).array,
+                f"AP >= {gamma:g}": experts_per_concept(ap_CxU, gamma),
+                "best unit": (
+                    best["module"] + "[" + best["index"].astype(str) + "]"
+                ).array,
             }
         )
         return table.sort_values("best AP", ascending=False, ignore_index=True)

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from expertjax.analysis.counts import OverGamma
 from expertjax.report import drawing
-from expertjax.report.counts import OverGamma
 from expertjax.report.drawing import BLACK, BLUE, GREEN, GREY, ORANGE
 
 MAX_NAMED = 60  # concepts; more are drawn without their names
@@ -34,7 +34,7 @@ def ap_distribution(
       gamma: expert threshold.
       concept: its name, for the axis.
     """
-    figure, ax = drawing.single(2.7)
+    figure, ax = drawing.single_fixed(2.6)
     heights, edges = np.histogram(ap_U, bins=100, range=(0, 1))
     ax.stairs(heights, edges, fill=True, color=BLUE, alpha=0.6, baseline=0.5)
     ax.set_yscale("log")
@@ -46,10 +46,10 @@ def ap_distribution(
         ax.axvline(null_max_ap, color=ORANGE, ls="--", lw=1.6, label=label)
     ax.axvline(gamma, color=BLACK, lw=1.2, label=f"γ = {gamma:g}")
     ax.set_xlim(0, 1)
-    label = f"AP for {drawing.short(concept)}" if concept else "AP"
+    label = f"AP for {drawing.short(concept, 44)}" if concept else "AP"
     ax.set_xlabel(label, parse_math=False)
     ax.set_ylabel("units")
-    drawing.figure_legend(figure, columns=3)
+    drawing.legend(ax, columns=3)
     return figure
 
 
@@ -80,6 +80,7 @@ def experts_over_gamma(over: OverGamma, gamma: float) -> Figure:
         drawing.tidy(ax)
         ax.axvline(gamma, color=BLACK, lw=1, label=f"γ = {gamma:g}")
         drawing.legend(ax, columns=3)
+    figure.align_ylabels()
     return figure
 
 
@@ -108,8 +109,8 @@ def experts_per_layer(table: pd.DataFrame, gamma: float) -> Figure:
     ax.set_ylabel(f"experts at γ = {gamma:g}")
     drawing.figure_legend(figure, columns=4)
     if not below.any():
-        place = {"transform": ax.transAxes, "ha": "center"}
-        ax.text(0.5, 0.5, f"no unit has AP ≥ {gamma:g}", **place)
+        text = f"no unit has AP ≥ {gamma:g}"
+        ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center")
     return figure
 
 
@@ -173,6 +174,8 @@ def max_ap_heatmap(best: pd.DataFrame) -> Figure:
     rows = len(best) if named else _UNNAMED_ROWS
     figure, ax = drawing.single(drawing.rows_height(rows))
     image = ax.imshow(best.to_numpy(), aspect="auto", cmap="cividis")
+    if not named:  # ranks count from 1
+        image.set_extent((-0.5, len(best.columns) - 0.5, len(best) + 0.5, 0.5))
     bar = figure.colorbar(image, ax=ax, location="top", aspect=40, pad=0.01)
     bar.set_label("best AP in the layer", fontsize=9)
     bar.ax.tick_params(labelsize=8)

@@ -7,7 +7,8 @@ from typing import Any
 import jinja2
 import pandas as pd
 
-from expertjax.report import counts, figures, views
+from expertjax.analysis import counts
+from expertjax.report import figures, views
 from expertjax.report.data import ReportData
 from expertjax.report.views import ConceptView, Picture
 
@@ -84,10 +85,12 @@ def _key_numbers(
     of_concepts = f"of {len(concepts):,}"
     at_gamma = counts.over_gamma(data.ap_CxU, [data.gamma])
     known = [view.margin for view in concepts if not math.isnan(view.margin)]
-    above = f"{sum(margin > 0 for margin in known):,}" if known else "n/a"
+    above = ("n/a", "")
+    if known:
+        above = (f"{sum(margin > 0 for margin in known):,}", f"of {len(known):,}")
     return [
         (f"{at_gamma.acquired[0]:,}", of_concepts, "acquired concepts"),
-        (above, f"of {len(known):,}", "concepts above permuted labels"),
+        (*above, "concepts above permuted labels"),
         (f"{data.concepts['max_ap'].median():.3f}", "", "median best AP"),
         (f"{at_gamma.experts[0]:,}", "", "experts, as pairs of unit and concept"),
         (f"{at_gamma.units[0]:,}", f"of {len(data.units):,}", "units that are experts"),

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from expertjax.report import counts, drawing, figures
+from expertjax.analysis import counts
+from expertjax.report import drawing, figures
 from expertjax.report.data import ExcitedSentence, ReportData
 
 
@@ -76,13 +77,13 @@ class ConceptView:
 
 
 def limits_for(n_concepts: int) -> Limits:
-    """Less per concept where there are many: a few megabytes in all."""
+    """Less per concept where there are many: below 10 MB for 300 of them."""
     return Limits(
         figures=figures.MAX_NAMED,
-        units=min(20, max(5, 6000 // n_concepts)),
-        excited_units=min(5, max(1, 1500 // n_concepts)),
+        units=min(20, max(5, 3000 // n_concepts)),
+        excited_units=min(5, max(1, 900 // n_concepts)),
         sentences=8,
-        text=300,
+        text=240,
     )
 
 

@@ -48,4 +48,4 @@ function openTarget() {
   }
 }
 addEventListener("hashchange", openTarget);
-openTarget();
+addEventListener("load", openTarget);
