@@ -32,7 +32,7 @@ _WHERE = {
     "load_model": "expertjax.checkpoints.load",
     "score": "expertjax.api",
 }
-__all__ = sorted(_WHERE)  # noqa: PLE0605
+__all__ = sorted(_WHERE)
 __version__ = "0.1.0"
 
 

@@ -120,7 +120,7 @@ def _identity(
         "num_sentences": len(pool.tokens),
         "num_units": table.num_units,
         "num_layers": model.num_layers,
-        "num_dropped": pool.num_dropped,
+        "num_dropped": len(pool.dropped),
         "num_truncated": pool.num_truncated,
     }
 
@@ -147,6 +147,16 @@ def _write_tables(folder: ResultFolder, pool: TokenizedPool, table: UnitTable) -
                 "text": concepts.sentences,
                 "n_tokens": pool.lengths,
                 "sha256": [sentence_digest(text) for text in concepts.sentences],
+            }
+        ),
+    )
+    # Scoring has to tell them from sentences that were never there.
+    folder.write_table(
+        "dropped",
+        pd.DataFrame(
+            {
+                "text": pd.Series(pool.dropped, dtype=str),
+                "sha256": [sentence_digest(text) for text in pool.dropped],
             }
         ),
     )
@@ -216,7 +226,8 @@ def _run_blocks(
         batches = plan.batches(pool, start, stop)
         for first, responses in _responses(step, params, batches):
             _check_finite(responses, first, pool, table)
-            _store(responses, values[first - start :], settings.store_dtype, first)
+            target = values[first - start :][: len(responses)]
+            _store(responses, target, first, pool, table)
             bar.update(len(responses))
         writer.write(block, start, values)
     writer.finish()
@@ -251,22 +262,40 @@ def _check_finite(
         return
     row, unit = np.argwhere(~np.isfinite(responses))[0]
     raise InputError(
-        f"the response of unit {unit} ({table.module[unit]}, "
-        f"{table.index[unit]}) to sentence "
-        f"{pool.concepts.sentences[first + row]!r} is {responses[row, unit]}; "
-        "the weights are damaged or --compute_dtype is too narrow"
+        f"{_describe(responses, row, unit, first, pool, table)}; the weights are "
+        "damaged or --compute_dtype is too narrow"
     )
 
 
 def _store(
-    responses: np.ndarray, target: np.ndarray, store_dtype: str, first: int
+    responses: np.ndarray,
+    target: np.ndarray,
+    first: int,
+    pool: TokenizedPool,
+    table: UnitTable,
 ) -> None:
-    target = target[: len(responses)]
+    """Rounds responses to the dtype of the store."""
     with np.errstate(over="ignore"):
         target[...] = responses
-    if store_dtype != "float32" and not np.isfinite(target.astype(np.float32)).all():
-        row, unit = np.argwhere(~np.isfinite(target.astype(np.float32)))[0]
+    fits = np.isfinite(target)
+    if not fits.all():
+        row, unit = np.argwhere(~fits)[0]
         raise InputError(
-            f"--store_dtype={store_dtype}: the response {responses[row, unit]} of "
-            f"unit {unit} to sentence {first + row} does not fit; use float32"
+            f"--store_dtype={target.dtype}: "
+            f"{_describe(responses, row, unit, first, pool, table)}, which does not "
+            "fit; use float32"
         )
+
+
+def _describe(
+    responses: np.ndarray,
+    row: int,
+    unit: int,
+    first: int,
+    pool: TokenizedPool,
+    table: UnitTable,
+) -> str:
+    return (
+        f"the response of unit {unit} ({table.module[unit]}, {table.index[unit]}) to "
+        f"sentence {pool.concepts.sentences[first + row]!r} is {responses[row, unit]}"
+    )

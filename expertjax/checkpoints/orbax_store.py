@@ -35,6 +35,8 @@ def restore_params(path: Path, abstract: nnx.State) -> nnx.State:
     Raises:
       InputError: the checkpoint is damaged or is of another model.
     """
+    if not path.is_dir():
+        raise InputError(f"{path}: is missing; convert the checkpoint again")
     try:
         with ocp.StandardCheckpointer() as checkpointer:
             metadata = checkpointer.metadata(path.absolute()).item_metadata.tree

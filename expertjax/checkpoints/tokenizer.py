@@ -9,6 +9,10 @@ from expertjax.errors import InputError
 # The special tokens that a config names by their number.
 _NAMED = ("bos_token", "eos_token", "pad_token")
 
+# Any of these is enough. To be checked, because transformers makes an empty
+# tokenizer without a word where it finds none of its files.
+_FILES = (("tokenizer.json",), ("vocab.json", "merges.txt"), ("vocab.txt",))
+
 
 def load_tokenizer(folder: Path, attributes: dict[str, Any]) -> Any:
     """The fast tokenizer of a folder.
@@ -25,6 +29,9 @@ def load_tokenizer(folder: Path, attributes: dict[str, Any]) -> Any:
     Raises:
       InputError: the folder has none that transformers can load.
     """
+    if not any(all((folder / f).is_file() for f in files) for files in _FILES):
+        wanted = " or ".join(" and ".join(files) for files in _FILES)
+        raise InputError(f"{folder}: no tokenizer; expected {wanted}")
     # Without torch, transformers warns that no models are available: we know.
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     from transformers import logging

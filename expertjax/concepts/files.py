@@ -15,6 +15,9 @@ from typing import Any
 
 from expertjax.errors import InputError, join_problems
 
+_LABELS = ("positive", "negative")
+# What JSON can spell but UTF-8, and so no tokenizer, can.
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 # A name becomes part of a path: no separators, no leading dot, nothing hidden.
 _NAME = re.compile(r"[^\W_.][\w .,+'()&=@~!-]*", re.UNICODE)
 
@@ -78,6 +81,7 @@ def check_name(name: str, what: str) -> None:
 
 
 def _read_list(path: Path) -> list[tuple[str, str]]:
+    """[C] (group, name) of `concept_list.csv`."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, strict=True)
@@ -87,54 +91,63 @@ def _read_list(path: Path) -> list[tuple[str, str]]:
                     f"{path}: expected the columns group,concept; got "
                     f"{','.join(columns) or 'nothing'}"
                 )
-            rows = [(row["group"] or "", row["concept"] or "") for row in reader]
+            rows = [(reader.line_num, row) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: cannot be read as CSV ({error})") from error
+    names: dict[tuple[str, str], None] = {}
     problems = []
-    for line, (group, name) in enumerate(rows, start=2):
+    for line, row in rows:
+        group, name = row["group"] or "", row["concept"] or ""
         for value, what in ((group, "group"), (name, "concept")):
             try:
                 check_name(value, f"line {line}: {what}")
             except InputError as error:
                 problems.append(str(error))
-        if (group, name) in rows[: line - 2]:
+        if len(row) > len(columns):
+            problems.append(f"line {line}: has more than {len(columns)} columns")
+        if (group, name) in names:
             problems.append(f"line {line}: {group}/{name} is listed twice")
+        names[group, name] = None
     if not rows:
         problems.append("no concept is listed")
     if problems:
         raise InputError(join_problems(f"{path}:", problems))
-    return rows
+    return list(names)
 
 
 def _read_concept(path: Path, group: str, name: str) -> Concept:
     try:
-        content = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+        content = json.loads(path.read_text("utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: cannot be read as JSON ({error})") from error
-    try:
-        sentences = content["sentences"]
-        positives, negatives = sentences["positive"], sentences["negative"]
-        named = str(content["group"]), str(content["concept"])
-    except (KeyError, TypeError, IndexError) as error:
+    content = content if isinstance(content, dict) else {}
+    sentences = content.get("sentences")
+    sentences = sentences if isinstance(sentences, dict) else {}
+    missing = [key for key in ("concept", "group") if key not in content]
+    missing += [f"sentences.{key}" for key in _LABELS if key not in sentences]
+    if missing:
         raise InputError(
             f"{path}: expected the keys concept, group, sentences.positive and "
-            f"sentences.negative; {error} is missing"
-        ) from error
-    if named != (group, name):
-        raise InputError(
-            f"{path}: says it is {'/'.join(named)}, but concept_list.csv calls it "
-            f"{group}/{name}"
+            f"sentences.negative; missing: {', '.join(missing)}"
         )
-    _check_sentences(path, "positive", positives)
-    _check_sentences(path, "negative", negatives)
-    return Concept(group, name, tuple(positives), tuple(negatives))
+    named = f"{content['group']}/{content['concept']}"
+    problems = []
+    if named != f"{group}/{name}":
+        problems.append(f"is {named}, but concept_list.csv calls it {group}/{name}")
+    for label in _LABELS:
+        problems += _first_problem(f"sentences.{label}", sentences[label])
+    if problems:
+        raise InputError(f"{path}: {'; '.join(problems)}")
+    positives, negatives = (tuple(sentences[label]) for label in _LABELS)
+    return Concept(group, name, positives, negatives)
 
 
-def _check_sentences(path: Path, label: str, sentences: Any) -> None:
+def _first_problem(what: str, sentences: Any) -> list[str]:
     if not isinstance(sentences, list) or not sentences:
-        raise InputError(f"{path}: sentences.{label} should be a list and not empty")
-    for number, sentence in enumerate(sentences):
-        if not isinstance(sentence, str) or not sentence.strip():
-            raise InputError(
-                f"{path}: sentences.{label}[{number}] is {sentence!r}; expected text"
-            )
+        return [f"{what} should be a list and not empty"]
+    for number, text in enumerate(sentences):
+        if not isinstance(text, str) or not text.strip():
+            return [f"{what}[{number}] is {text!r}; expected text"]
+        if _LONE_SURROGATE.search(text):
+            return [f"{what}[{number}] is {text!r}, which is not valid Unicode"]
+    return []

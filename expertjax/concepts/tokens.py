@@ -24,7 +24,7 @@ class TokenizedPool:
       concepts: the set, in this order and without dropped sentences.
       tokens: [N] arrays of token ids.
       pooled: [N] arrays of bool: does the response take this token into account?
-      num_dropped: sentences left out for being longer than seq_len.
+      dropped: sentences left out for being longer than seq_len.
       num_truncated: sentences cut at seq_len.
       pad_id: token for padding.
     """
@@ -32,7 +32,7 @@ class TokenizedPool:
     concepts: ConceptSet
     tokens: tuple[np.ndarray, ...]
     pooled: tuple[np.ndarray, ...]
-    num_dropped: int
+    dropped: tuple[str, ...]
     num_truncated: int
     pad_id: int
 
@@ -79,7 +79,8 @@ def tokenize(
     encodings = backend.encode_batch_fast(list(concepts.sentences))
     lengths = np.array([len(encoding.ids) for encoding in encodings])
     too_long = lengths > seq_len
-    fits = np.flatnonzero(~too_long) if long == "drop" else np.arange(len(lengths))
+    is_dropped = too_long & (long == "drop")
+    fits = np.flatnonzero(~is_dropped)
     if not len(fits):
         raise InputError(f"--seq_len={seq_len}: every sentence is longer")
     order = fits[np.argsort(np.minimum(lengths[fits], seq_len), kind="stable")]
@@ -96,13 +97,12 @@ def tokenize(
             )
         tokens.append(ids)
         pooled.append(counts)
-    drop = long == "drop"
     return TokenizedPool(
         concepts=concepts.keep(order),
         tokens=tuple(tokens),
         pooled=tuple(pooled),
-        num_dropped=int(too_long.sum()) if drop else 0,
-        num_truncated=0 if drop else int(too_long.sum()),
+        dropped=tuple(concepts.sentences[row] for row in np.flatnonzero(is_dropped)),
+        num_truncated=int((too_long & ~is_dropped).sum()),
         pad_id=_pad_id(tokenizer),
     )
 

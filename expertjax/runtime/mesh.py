@@ -19,15 +19,17 @@ def make_mesh(spec: str = "") -> Mesh:
       spec: e.g. "data:4,model:2"; "" puts all devices on `data`.
 
     Raises:
-      InputError: malformed, or not the number of devices that are there.
+      InputError: malformed, an axis named twice, or not the number of devices
+        that are there.
     """
     count = jax.device_count()
     sizes = {"data": count, "model": 1}
     if spec:
         pairs = re.findall(r"(data|model):(\d+)", spec)
-        if ",".join(f"{axis}:{size}" for axis, size in pairs) != spec:
+        axes = {axis: int(size) for axis, size in pairs}
+        if ",".join(f"{axis}:{size}" for axis, size in axes.items()) != spec:
             raise InputError(f"--mesh={spec}: expected for example data:4,model:2")
-        sizes = {"data": 1, "model": 1} | {axis: int(size) for axis, size in pairs}
+        sizes = {"data": 1, "model": 1} | axes
     if sizes["data"] * sizes["model"] != count:
         raise InputError(
             f"--mesh={spec}: {sizes['data']} x {sizes['model']} devices are named, "

@@ -15,7 +15,7 @@ def average_precision(
     The same as scikit-learn's `average_precision_score` for each pair.
 
     Args:
-      responses: [N, U], finite.
+      responses: [N, U], finite; compared as float32.
       labels: [N, C] of 1 (positive), 0 (negative) and -1 (not in the concept).
       kernel: "auto", "jax" or "compiled".
 
@@ -27,13 +27,18 @@ def average_precision(
         or negatives, a response that is not finite.
     """
     responses, labels = np.asarray(responses), np.asarray(labels)
-    if responses.ndim != 2 or labels.ndim != 2 or len(responses) != len(labels):
+    shapes = responses.shape, labels.shape
+    if any(len(shape) != 2 or 0 in shape for shape in shapes) or (
+        len(responses) != len(labels)
+    ):
         raise InputError(
-            f"expected responses [N, U] and labels [N, C]; got {responses.shape} "
-            f"and {labels.shape}"
+            f"expected responses [N, U] and labels [N, C]; got {shapes[0]} "
+            f"and {shapes[1]}"
         )
     if not np.isin(labels, (-1, 0, 1)).all():
         raise InputError("labels: expected 1, 0 and -1 only")
+    with np.errstate(over="ignore"):
+        responses = responses.astype(np.float32)
     if not np.isfinite(responses).all():
         row, unit = np.argwhere(~np.isfinite(responses))[0]
         raise InputError(
@@ -46,4 +51,4 @@ def average_precision(
         if not member.num_positives or not member.num_negatives:
             raise InputError(f"concept {concept} needs a positive and a negative")
         members.append(member)
-    return score_fn(kernel)(responses.astype(np.float32), members)["ap"]
+    return score_fn(kernel)(responses, members)["ap"]

@@ -10,6 +10,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from expertjax.concepts.pool import Membership
+from expertjax.errors import InputError
 from expertjax.runtime import mesh as meshes
 from expertjax.scoring import compiled, kernel
 
@@ -26,11 +27,16 @@ def score_fn(name: Kernel, mesh: Mesh | None = None) -> ScoreFn:
       name: "compiled" (CPU loop), "jax" (units sharded over the mesh), or
         "auto": the loop where the devices are CPUs.
       mesh: for "jax"; defaults to all devices.
+
+    Raises:
+      InputError: another name.
     """
     if name == "auto":
         name = "compiled" if jax.default_backend() == "cpu" else "jax"
     if name == "compiled":
         return compiled.score_block
+    if name != "jax":
+        raise InputError(f"--kernel={name}: expected auto, jax or compiled")
     return functools.partial(score_block_on_mesh, mesh=mesh or meshes.make_mesh())
 
 

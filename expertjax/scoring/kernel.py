@@ -29,22 +29,25 @@ def score_units(responses_nxU: Array, label_n: Array) -> dict[str, Array]:
     key_Uxn = _sort_key(responses_nxU.T)
     label_Uxn = jnp.broadcast_to(label_n, key_Uxn.shape)
     # Descending; rows that are left out come last.
-    order = jnp.where(label_Uxn < 0, jnp.iinfo(jnp.int32).max, ~key_Uxn)
+    last = jnp.iinfo(jnp.int32).max  # the key of no finite number
+    order = jnp.where(label_Uxn < 0, last, ~key_Uxn)
     order, label_Uxn = jax.lax.sort((order, label_Uxn), dimension=1, num_keys=1)
     x_Uxn = _value(~order)
     tp = jnp.cumsum(label_Uxn == 1, axis=1)
     fp = jnp.cumsum(label_Uxn == 0, axis=1)
-    # The last position of each run of ties; -1 is the key of no finite number.
-    following = jnp.pad(order[:, 1:], ((0, 0), (0, 1)), constant_values=-1)
+    # The last position of each run of ties.
+    following = jnp.pad(order[:, 1:], ((0, 0), (0, 1)), constant_values=last)
     is_end = (order != following) & (label_Uxn >= 0)
     tp_before, fp_before = _at_previous_end(tp, is_end), _at_previous_end(fp, is_end)
     num_pos, num_neg = tp[:, -1], fp[:, -1]
     ap = jnp.where(is_end, (tp - tp_before) * (tp / jnp.maximum(tp + fp, 1)), 0.0)
-    wins = jnp.where(is_end, (fp - fp_before) * (tp + tp_before) * 0.5, 0.0)
+    # Shares before products: n_pos * n_neg may be more than an int32 holds.
+    beaten = (tp + tp_before) * 0.5 / num_pos[:, None]
+    wins = jnp.where(is_end, (fp - fp_before) / num_neg[:, None] * beaten, 0.0)
     off_sum = jnp.sum(jnp.where(label_Uxn == 0, x_Uxn, 0.0), axis=1)
     return {
         "ap": jnp.sum(ap, axis=1) / num_pos,
-        "auroc": jnp.sum(wins / (num_pos * num_neg)[:, None].astype(jnp.float32), 1),
+        "auroc": jnp.sum(wins, axis=1),
         "on_p50": _percentile(x_Uxn, tp, 50),
         "on_p90": _percentile(x_Uxn, tp, 90),
         "off_mean": off_sum / num_neg,

@@ -62,9 +62,8 @@ def score(
       the folder with `expertise.zarr` and `concepts.parquet`.
 
     Raises:
-      InputError: the capture is incomplete, a chunk is damaged, a response is
-        not finite, a concept has a sentence that was not captured, or `out`
-        holds another run.
+      InputError: the capture is incomplete, a chunk is missing or damaged, a
+        concept has a sentence that was not captured, or `out` holds another run.
     """
     settings = settings or ScoreSettings()
     array = responses.open_responses()
@@ -72,8 +71,11 @@ def score(
     keys, members = _memberships(responses, concepts)
     identity = _identity(responses, keys, members, settings)
     identity["responses_folder"] = os.path.relpath(responses.path, folder.path)
+    elsewhere = folder.path.resolve() != responses.path.resolve()
+    if elsewhere:
+        folder.claim("capture", responses.read_run()["capture"])
     folder.claim("score", identity)
-    if folder.path.resolve() != responses.path.resolve():
+    if elsewhere:
         _copy_tables(responses, folder)
         sentences = [member.sentence for member in members]
         labels = [member.label for member in members]
@@ -107,15 +109,15 @@ def _memberships(
         return load_memberships(responses)
     captured = responses.read_table("sentences")["sha256"]
     row_of = {digest: row for row, digest in enumerate(captured)}
-    rows = [row_of.get(sentence_digest(text), -1) for text in concepts.sentences]
-    dropped = responses.read_run()["capture"]["num_dropped"]
+    # Sentences over seq_len were dropped from the capture and stay out here.
+    row_of |= dict.fromkeys(responses.read_table("dropped")["sha256"], -1)
+    digests = [sentence_digest(text) for text in concepts.sentences]
     problems = [
         f"not captured: {text!r}"
-        for text, row in zip(concepts.sentences, rows, strict=True)
-        if row < 0
+        for text, digest in zip(concepts.sentences, digests, strict=True)
+        if digest not in row_of
     ]
-    # Sentences over seq_len were dropped from the capture and stay out here.
-    if len(problems) > dropped:
+    if problems:
         raise InputError(
             join_problems(
                 f"--concepts: sentences that {responses.path} does not have; "
@@ -123,9 +125,9 @@ def _memberships(
                 problems,
             )
         )
-    row_array = np.array(rows)
-    kept = concepts.keep(np.flatnonzero(row_array >= 0))
-    new_rows = row_array[row_array >= 0].astype(np.int32)
+    rows = np.array([row_of[digest] for digest in digests], np.int32)
+    kept = concepts.keep(np.flatnonzero(rows >= 0))
+    new_rows = rows[rows >= 0]
     members = tuple(
         Membership(new_rows[member.sentence], member.label) for member in kept.members
     )
@@ -155,8 +157,7 @@ def _identity(
 
 
 def _copy_tables(source: ResultFolder, target: ResultFolder) -> None:
-    target.claim("capture", source.read_run()["capture"])
-    for name in ("units", "sentences"):
+    for name in ("units", "sentences", "dropped"):
         shutil.copyfile(
             source.path / f"{name}.parquet", target.path / f"{name}.parquet"
         )
@@ -200,7 +201,6 @@ def _run_blocks(
     bar = tqdm(total=num_units, unit="unit", desc=f"score {folder.name}")
     bar.update(num_units - sum(stop - start for _, (start, stop) in todo))
     for block, start, stop, x_NxU in _read_ahead(responses, todo):
-        _check_finite(x_NxU, start)
         scores = scorer(x_NxU, members)
         scores[PERMUTED] = scorer(x_NxU, shuffled)["ap"]
         arrays.write_columns(targets, scores, start, stop)
@@ -222,16 +222,6 @@ def _read_ahead(
         if pending:
             yield *pending[0], arrays.finish_read(responses, pending[1])
         pending = ((block, start, stop), coming) if coming is not None else None
-
-
-def _check_finite(x_NxU: np.ndarray, first_unit: int) -> None:
-    if np.isfinite(x_NxU).all():
-        return
-    row, unit = np.argwhere(~np.isfinite(x_NxU))[0]
-    raise InputError(
-        f"the response of unit {first_unit + unit} to sentence {row} is "
-        f"{x_NxU[row, unit]}; the store is incomplete or its model is damaged"
-    )
 
 
 def _write_concepts(

@@ -82,7 +82,9 @@ def create_array(path: Path, layout: Layout) -> ts.TensorStore:
     try:
         return ts.open(ts.Spec(spec), open=True, create=True).result()
     except ValueError as error:
-        raise InputError(f"{path}: cannot be made or continued: {error}") from error
+        raise InputError(
+            f"{path}: cannot be made or continued: {_reason(error)}"
+        ) from error
 
 
 def open_array(path: Path) -> ts.TensorStore:
@@ -94,7 +96,9 @@ def open_array(path: Path) -> ts.TensorStore:
     try:
         return ts.open(ts.Spec(_spec(path)), open=True, read=True).result()
     except ValueError as error:
-        raise InputError(f"{path}: cannot be opened as zarr: {error}") from error
+        raise InputError(
+            f"{path}: cannot be opened as zarr: {_reason(error)}"
+        ) from error
 
 
 def create_group(path: Path) -> None:
@@ -113,7 +117,7 @@ def read(array: ts.TensorStore, rows: slice, columns: slice | np.ndarray) -> np.
       columns: a run of columns, or their numbers.
 
     Raises:
-      InputError: a chunk is truncated or fails its checksum.
+      InputError: a chunk is missing, truncated or fails its checksum.
     """
     return finish_read(array, start_read(array, rows, columns))
 
@@ -127,14 +131,17 @@ def start_read(
 
 def finish_read(array: ts.TensorStore, future: ts.Future) -> np.ndarray:
     """The result of `start_read`; raises as `read` does."""
+    advice = "remove the model's result folder and run again"
     try:
-        part = future.result()
+        part = np.asarray(future.result()).astype(np.float32, copy=False)
     except (ValueError, OSError) as error:
         raise InputError(
-            f"{_path(array)}: a chunk is damaged; remove the folder and run "
-            f"again ({error})"
+            f"{_path(array)}: a chunk is damaged; {advice} ({_reason(error)})"
         ) from error
-    return np.asarray(part).astype(np.float32, copy=False)
+    # Nothing else is ever written, so this is a chunk that is not there.
+    if not np.isfinite(part).all():
+        raise InputError(f"{_path(array)}: a chunk is missing; {advice}")
+    return part
 
 
 def write_columns(
@@ -166,13 +173,18 @@ def commit(array: ts.TensorStore, future: ts.WriteFutures) -> None:
         future.commit.result()
     except (ValueError, OSError) as error:
         raise InputError(
-            f"{_path(array)}: cannot be written ({error}); run the same "
+            f"{_path(array)}: cannot be written ({_reason(error)}); run the same "
             "command again once this is mended"
         ) from error
 
 
 def _path(array: ts.TensorStore) -> str:
     return array.kvstore.path if array.kvstore else "array"
+
+
+def _reason(error: Exception) -> str:
+    """What TensorStore says, without the specification that it repeats."""
+    return str(error).partition(" [tensorstore_spec=")[0]
 
 
 def _spec(path: Path) -> dict:

@@ -15,7 +15,7 @@ from expertjax.stores import arrays
 from expertjax.stores.ledger import Ledger, write_atomically
 
 FORMAT_VERSION = 1
-TABLES = ("units", "sentences", "concepts", "memberships")
+TABLES = ("units", "sentences", "dropped", "concepts", "memberships")
 
 
 class ResultFolder:
@@ -63,7 +63,13 @@ class ResultFolder:
         Raises:
           InputError: the folder holds another run; says what differs.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise InputError(
+                f"--out: {self.path} cannot be a folder, {error.filename} is in the "
+                "way; choose another --out"
+            ) from error
         run = self.read_run() if (self.path / "run.json").is_file() else {}
         version = run.setdefault("format_version", FORMAT_VERSION)
         if version != FORMAT_VERSION:
@@ -106,8 +112,8 @@ class ResultFolder:
         """
         path = self.path / "run.json"
         try:
-            return json.loads(path.read_text("utf-8"))
-        except (OSError, ValueError) as error:
+            return dict(json.loads(path.read_text("utf-8")))
+        except (OSError, ValueError, TypeError) as error:
             raise InputError(
                 f"{path}: cannot be read ({error}); expected the folder "
                 "OUT/<model_name> of an earlier run"

@@ -53,15 +53,21 @@ class Ledger:
         """Refuses a store that is not complete.
 
         Raises:
-          InputError: names the store and what is missing.
+          InputError: names the store and what is missing or damaged.
         """
         if not self.is_closed:
             raise InputError(
                 f"{store}: incomplete (no {self._folder / _CLOSED}); run the same "
                 "command again to finish it"
             )
-        closed = json.loads((self._folder / _CLOSED).read_text())
-        self._check_blocks(closed["num_blocks"])
+        path = self._folder / _CLOSED
+        try:
+            num_blocks = int(json.loads(path.read_text())["num_blocks"])
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise InputError(
+                f"{path}: damaged ({error!r}); remove it and run the same command again"
+            ) from error
+        self._check_blocks(num_blocks)
 
     def _check_blocks(self, num_blocks: int) -> None:
         missing = [i for i in range(num_blocks) if not self.is_done(i)]
