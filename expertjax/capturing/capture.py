@@ -22,6 +22,8 @@ from expertjax.checkpoints.load import Model, params_digest
 from expertjax.concepts.pool import ConceptSet, sentence_digest
 from expertjax.concepts.tokens import TokenizedPool, tokenize
 from expertjax.errors import InputError
+from expertjax.models.attention import Inputs
+from expertjax.models.edits import Probe
 from expertjax.models.sites import UnitTable
 from expertjax.runtime import mesh as meshes
 from expertjax.stores import arrays
@@ -94,7 +96,8 @@ def make_step(
     def step(params: Any, tokens: Array, mask: Array, pooled: Array) -> Array:
         module = nnx.merge(model.graphdef, params)
         pool = pool_fn(settings.pooling, pooled)
-        return table.gather(module(tokens, mask, pool=pool, record=record).pooled)
+        probe = Probe(pool=pool, record=record)
+        return table.gather(module(Inputs.of(tokens, mask), probe).pooled)
 
     split, whole = meshes.split_batch(mesh), meshes.replicated(mesh)
     return jax.jit(step, in_shardings=(whole, split, split, split), out_shardings=split)

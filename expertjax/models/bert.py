@@ -7,21 +7,19 @@ import jax.numpy as jnp
 from flax import nnx
 
 from expertjax.errors import InputError
+from expertjax.models.attention import Inputs, attend, split_heads
 from expertjax.models.configs import ConfigReader
-from expertjax.models.edits import Edit, Tap
+from expertjax.models.edits import PLAIN, Probe, Tap
 from expertjax.models.family import Family, KeyRule, Output, rules_for
 from expertjax.models.layers import (
     ACTIVATIONS,
     activation,
-    attend,
-    attention_mask,
     layer_norm,
-    positions_from_mask,
     scan_blocks,
     stack_blocks,
 )
-from expertjax.models.sites import Site
-from expertjax.typing import Array, PoolFn
+from expertjax.models.sites import Site, sites_of
+from expertjax.typing import Array
 
 _BLOCK = "bert.encoder.layer.{layer}."
 
@@ -66,21 +64,25 @@ class Block(nnx.Module):
     def __call__(self, x_BxTxD: Array, tap: Tap, layer: Array, mask: Array) -> Array:
         """Returns the residual stream after attention and MLP."""
         del layer  # all blocks compute the same
-        config = self.config
-        attended = attend(
-            tap("attention.self.query", self.query(x_BxTxD)),
-            tap("attention.self.key", self.key(x_BxTxD)),
-            tap("attention.self.value", self.value(x_BxTxD)),
-            mask,
-            config.num_heads,
-            (config.width // config.num_heads) ** -0.5,
+        config, heads = self.config, self.config.num_heads
+        q, k, v = (
+            split_heads(tap(f"attention.self.{name}", project(x_BxTxD)), heads)
+            for name, project in (
+                ("query", self.query),
+                ("key", self.key),
+                ("value", self.value),
+            )
         )
+        scale = (config.width // heads) ** -0.5
+        attended = attend(tap, q, k, v, mask, scale=scale)
+        attended = tap("attention.output.dense:input", attended)
         attended = tap("attention.output.dense", self.attention_dense(attended))
         x_BxTxD = self.attention_norm(x_BxTxD + attended)
         hidden = tap("intermediate.dense", self.intermediate_dense(x_BxTxD))
         hidden = activation(config.activation)(hidden)
+        hidden = tap("output.dense:input", hidden)
         hidden = tap("output.dense", self.output_dense(hidden))
-        return self.output_norm(x_BxTxD + hidden)
+        return tap(":residual", self.output_norm(x_BxTxD + hidden))
 
 
 class MaskedLMHead(nnx.Module):
@@ -126,29 +128,15 @@ class Bert(nnx.Module):
         if config.masked_lm_head:
             self.head = MaskedLMHead(config, rngs, dtype)
 
-    def __call__(
-        self,
-        tokens_BxT: Array,
-        mask_BxT: Array,
-        *,
-        edit: Edit | None = None,
-        pool: PoolFn | None = None,
-        record: frozenset[str] = frozenset(),
-    ) -> Output:
+    def __call__(self, inputs: Inputs, probe: Probe = PLAIN) -> Output:
         """Runs all blocks on single-segment input; see `Family`."""
-        positions_BxT = positions_from_mask(mask_BxT)
-        types_BxT = jnp.zeros_like(tokens_BxT)
-        x_BxTxD = self.word(tokens_BxT) + self.position(positions_BxT)
+        types_BxT = jnp.zeros_like(inputs.tokens)
+        x_BxTxD = self.word(inputs.tokens) + self.position(inputs.positions)
         x_BxTxD = self.norm(x_BxTxD + self.type(types_BxT))
-        x_BxTxD, pooled = scan_blocks(
-            self.blocks,
-            x_BxTxD,
-            attention_mask(mask_BxT, causal=False),
-            edit=edit,
-            pool=pool,
-            record=record,
+        x_BxTxD, pooled, _ = scan_blocks(
+            self.blocks, x_BxTxD, probe, inputs.mask(causal=False)
         )
-        return Output(hidden=x_BxTxD, pooled=pooled)
+        return Output(x_BxTxD, pooled)
 
     def logits(self, hidden_BxTxD: Array) -> Array:
         """[B, T, V] logits of the masked language model.
@@ -190,18 +178,19 @@ def _read_config(reader: ConfigReader) -> BertConfig:
 
 
 def _sites(config: BertConfig) -> tuple[Site, ...]:
-    d = config.width
+    d, f = config.width, config.mlp_width
     widths = {
         "attention.self.query": d,
         "attention.self.key": d,
         "attention.self.value": d,
+        "attention.output.dense:input": d,
         "attention.output.dense": d,
-        "intermediate.dense": config.mlp_width,
+        "intermediate.dense": f,
+        "output.dense:input": f,
         "output.dense": d,
+        ":residual": d,
     }
-    return tuple(
-        Site(name, features, _BLOCK + name) for name, features in widths.items()
-    )
+    return sites_of(_BLOCK, widths)
 
 
 _EMBED = "bert.embeddings."

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -86,28 +87,77 @@ class Edit:
         return cls(scale=scales, shift=shifts)
 
 
+class Cache(NamedTuple):
+    """Keys and values of earlier tokens, for decoding one token at a time.
+
+    Attributes:
+      keys: [L, B, S, G, K]; inside the scan [B, S, G, K].
+      values: likewise.
+      length: scalar int: how many of the S slots are filled.
+    """
+
+    keys: Array
+    values: Array
+    length: Array
+
+
+class Probe(NamedTuple):
+    """What a forward pass is to do at its sites, beside computing.
+
+    Attributes:
+      edit: affine changes, or None.
+      pool: reduces [B, T, F] to [B, F]; None records nothing.
+      record: names of the sites to pool.
+      cache: keys and values of earlier tokens, or None.
+    """
+
+    edit: Edit | None = None
+    pool: PoolFn | None = None
+    record: frozenset[str] = frozenset()
+    cache: Cache | None = None
+
+
+PLAIN = Probe()  # only compute
+
+
 class Tap:
     """What happens at every site of one block: edit, then pool, then pass on.
 
-    Made anew for each layer inside the scan, so `recorded` only ever holds
+    Made anew for each layer inside the scan, so what it keeps only ever holds
     values of the trace that made it.
+
+    Attributes:
+      recorded: site name -> [B, F], of the sites that the probe asks for.
+      cache: this layer's keys and values after the pass.
     """
 
-    def __init__(
-        self, edit: Edit | None, pool: PoolFn | None, record: frozenset[str]
-    ) -> None:
-        self._edit = edit  # of this layer: [F] or [B, F]
-        self._pool = pool
-        self._record = record
+    def __init__(self, probe: Probe) -> None:
+        """Takes a probe whose edit and cache are those of one layer."""
+        self._probe = probe
+        self.cache = probe.cache
         self.recorded: dict[str, Array] = {}
 
     def __call__(self, site: str, z_BxTxF: Array) -> Array:
         """Returns the site's (edited) outputs and keeps their pooled value."""
-        if self._edit is not None and site in self._edit.scale:
-            scale, shift = self._edit.scale[site], self._edit.shift[site]
+        edit, pool, record, _ = self._probe
+        if edit is not None and site in edit.scale:
+            scale, shift = edit.scale[site], edit.shift[site]
             if scale.ndim == 2:  # an edit per sentence: the same at all tokens
                 scale, shift = scale[:, None, :], shift[:, None, :]
             z_BxTxF = (scale * z_BxTxF + shift).astype(z_BxTxF.dtype)
-        if self._pool is not None and site in self._record:
-            self.recorded[site] = self._pool(z_BxTxF)
+        if pool is not None and site in record:
+            self.recorded[site] = pool(z_BxTxF)
         return z_BxTxF
+
+    def remember(self, k_BxTxGxK: Array, v_BxTxGxK: Array) -> tuple[Array, Array]:
+        """The keys and values to attend to: these, and those of the cache."""
+        if self.cache is None:
+            return k_BxTxGxK, v_BxTxGxK
+        keys, values, length = self.cache
+        start = (0, length, 0, 0)
+        keys = jax.lax.dynamic_update_slice(keys, k_BxTxGxK.astype(keys.dtype), start)
+        values = jax.lax.dynamic_update_slice(
+            values, v_BxTxGxK.astype(values.dtype), start
+        )
+        self.cache = Cache(keys, values, length)
+        return keys, values

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from flax import nnx
 
 from expertjax.models.configs import ConfigReader
+from expertjax.models.edits import Cache
 from expertjax.models.sites import Site
 from expertjax.typing import Array
 
@@ -17,10 +18,12 @@ class Output(NamedTuple):
     Attributes:
       hidden: [B, T, D], input of the model's `logits`.
       pooled: site name -> [L, B, F], for the sites that were recorded.
+      cache: keys and values of all layers, where the probe brought a cache.
     """
 
     hidden: Array
     pooled: Mapping[str, Array]
+    cache: Cache | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,9 +53,8 @@ class Family:
     """One file of this room each: config, module, key table, sites.
 
     `build(config, rngs=, dtype=)` makes a module that is called as
-    `model(tokens_BxT, mask_BxT, edit=, pool=, record=) -> Output` and has
-    `model.logits(hidden_BxTxD) -> [B, T, V]`. Masks are 1 at real tokens;
-    padding may stand on either side.
+    `model(Inputs.of(tokens_BxT, mask_BxT), Probe(...)) -> Output` and has
+    `model.logits(hidden_BxTxD) -> [B, T, V]`.
 
     Attributes:
       name: family name.

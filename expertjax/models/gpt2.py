@@ -6,21 +6,19 @@ from typing import Any
 import jax.numpy as jnp
 from flax import nnx
 
+from expertjax.models.attention import Inputs, attend, split_heads
 from expertjax.models.configs import ConfigReader
-from expertjax.models.edits import Edit, Tap
+from expertjax.models.edits import PLAIN, Probe, Tap
 from expertjax.models.family import Family, KeyRule, Output, rules_for
 from expertjax.models.layers import (
     ACTIVATIONS,
     activation,
-    attend,
-    attention_mask,
     layer_norm,
-    positions_from_mask,
     scan_blocks,
     stack_blocks,
 )
-from expertjax.models.sites import Site
-from expertjax.typing import Array, PoolFn
+from expertjax.models.sites import Site, sites_of
+from expertjax.typing import Array
 
 _BLOCK = "transformer.h.{layer}."
 
@@ -65,16 +63,17 @@ class Block(nnx.Module):
         """Returns the residual stream after attention and MLP."""
         config = self.config
         qkv = tap("attn.c_attn", self.c_attn(self.ln_1(x_BxTxD)))
+        q, k, v = (split_heads(z, config.num_heads) for z in jnp.split(qkv, 3, -1))
         scale = (config.width // config.num_heads) ** -0.5
         scale = jnp.float32(scale if config.scale_attention else 1.0)
         if config.scale_attention_by_layer:
             scale = scale / (layer + 1)
-        q, k, v = jnp.split(qkv, 3, -1)
-        attended = attend(q, k, v, mask, config.num_heads, scale)
-        x_BxTxD = x_BxTxD + tap("attn.c_proj", self.c_proj(attended))
+        heads = tap("attn.c_proj:input", attend(tap, q, k, v, mask, scale=scale))
+        x_BxTxD = x_BxTxD + tap("attn.c_proj", self.c_proj(heads))
         hidden = tap("mlp.c_fc", self.c_fc(self.ln_2(x_BxTxD)))
-        hidden = activation(config.activation)(hidden)
-        return x_BxTxD + tap("mlp.c_proj", self.mlp_c_proj(hidden))
+        hidden = tap("mlp.c_proj:input", activation(config.activation)(hidden))
+        x_BxTxD = x_BxTxD + tap("mlp.c_proj", self.mlp_c_proj(hidden))
+        return tap(":residual", x_BxTxD)
 
 
 class GPT2(nnx.Module):
@@ -99,27 +98,13 @@ class GPT2(nnx.Module):
                 d, config.vocab_size, use_bias=False, dtype=dtype, rngs=rngs
             )
 
-    def __call__(
-        self,
-        tokens_BxT: Array,
-        mask_BxT: Array,
-        *,
-        edit: Edit | None = None,
-        pool: PoolFn | None = None,
-        record: frozenset[str] = frozenset(),
-    ) -> Output:
+    def __call__(self, inputs: Inputs, probe: Probe = PLAIN) -> Output:
         """Runs all blocks; see `Family`."""
-        positions_BxT = positions_from_mask(mask_BxT)
-        x_BxTxD = self.wte(tokens_BxT) + self.wpe(positions_BxT)
-        x_BxTxD, pooled = scan_blocks(
-            self.blocks,
-            x_BxTxD,
-            attention_mask(mask_BxT, causal=True),
-            edit=edit,
-            pool=pool,
-            record=record,
+        x_BxTxD = self.wte(inputs.tokens) + self.wpe(inputs.positions)
+        x_BxTxD, pooled, cache = scan_blocks(
+            self.blocks, x_BxTxD, probe, inputs.mask(causal=True)
         )
-        return Output(hidden=self.ln_f(x_BxTxD), pooled=pooled)
+        return Output(self.ln_f(x_BxTxD), pooled, cache)
 
     def logits(self, hidden_BxTxD: Array) -> Array:
         """[B, T, V] next-token logits."""
@@ -159,16 +144,17 @@ def _read_config(reader: ConfigReader) -> GPT2Config:
 
 
 def _sites(config: GPT2Config) -> tuple[Site, ...]:
-    d = config.width
+    d, f = config.width, config.mlp_width
     widths = {
         "attn.c_attn": 3 * d,
+        "attn.c_proj:input": d,
         "attn.c_proj": d,
-        "mlp.c_fc": config.mlp_width,
+        "mlp.c_fc": f,
+        "mlp.c_proj:input": f,
         "mlp.c_proj": d,
+        ":residual": d,
     }
-    return tuple(
-        Site(name, features, _BLOCK + name) for name, features in widths.items()
-    )
+    return sites_of(_BLOCK, widths)
 
 
 FAMILY = Family(

@@ -1,15 +1,16 @@
-"""What the families share: scanning blocks, attention, activations, positions."""
+"""What the families share: activations, norms, stacking and scanning blocks."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from expertjax.errors import InputError
-from expertjax.models.edits import Edit, Tap
-from expertjax.typing import Array, PoolFn
+from expertjax.models.edits import Cache, Probe, Tap
+from expertjax.typing import Array
 
 # Hugging Face's `hidden_act` names.
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
@@ -17,6 +18,11 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "gelu_new": lambda x: jax.nn.gelu(x, approximate=True),
     "gelu_pytorch_tanh": lambda x: jax.nn.gelu(x, approximate=True),
     "relu": jax.nn.relu,
+    "gelu_fast": lambda x: jax.nn.gelu(x, approximate=True),
+    "gelu_python": lambda x: jax.nn.gelu(x, approximate=False),
+    "quick_gelu": lambda x: x * jax.nn.sigmoid(1.702 * x),
+    "relu2": lambda x: jnp.square(jax.nn.relu(x)),
+    "sigmoid": jax.nn.sigmoid,
     "silu": jax.nn.silu,
     "swish": jax.nn.silu,
     "tanh": jnp.tanh,
@@ -46,6 +52,34 @@ def layer_norm(features: int, epsilon: float, rngs: nnx.Rngs, dtype: Any) -> nnx
     )
 
 
+class RMSNorm(nnx.Module):
+    """Root mean square norm (Zhang and Sennrich 2019), in float32 inside.
+
+    The weight multiplies before the result is cast back, unless `cast_first`
+    (Llama); `plus_one` stores the weight as its distance from 1 (Gemma).
+    """
+
+    def __init__(
+        self,
+        features: int,
+        epsilon: float,
+        *,
+        plus_one: bool = False,
+        cast_first: bool = False,
+    ) -> None:
+        self.scale = nnx.Param(jnp.zeros(features) if plus_one else jnp.ones(features))
+        self.epsilon, self.plus_one, self.cast_first = epsilon, plus_one, cast_first
+
+    def __call__(self, x: Array) -> Array:
+        """Normalises the last axis."""
+        y = x.astype(jnp.float32)
+        y = y * jax.lax.rsqrt(jnp.mean(y * y, -1, keepdims=True) + self.epsilon)
+        scale = self.scale[...].astype(jnp.float32) + float(self.plus_one)
+        if self.cast_first:
+            return y.astype(x.dtype) * scale.astype(x.dtype)
+        return (y * scale).astype(x.dtype)
+
+
 def stack_blocks(
     make: Callable[[nnx.Rngs], nnx.Module], num_layers: int, rngs: nnx.Rngs
 ) -> nnx.Module:
@@ -62,11 +96,10 @@ def stack_blocks(
 def scan_blocks(
     blocks: nnx.Module,
     x_BxTxD: Array,
+    probe: Probe,
     *args: Any,
-    edit: Edit | None = None,
-    pool: PoolFn | None = None,
-    record: frozenset[str] = frozenset(),
-) -> tuple[Array, dict[str, Array]]:
+    share: np.ndarray | None = None,
+) -> tuple[Array, dict[str, Array], Cache | None]:
     """Runs stacked blocks one after the other in a single compiled loop.
 
     Compile time does not grow with depth. Pooling happens inside the loop, so
@@ -75,70 +108,42 @@ def scan_blocks(
     Args:
       blocks: made by `stack_blocks`; called as `block(x, tap, layer, *args)`.
       x_BxTxD: the residual stream.
+      probe: what to do at the sites.
       *args: the same for all blocks (masks and the like).
-      edit: [L, ...] affine changes, or None.
-      pool: reduces [B, T, F] to [B, F]; None records nothing.
-      record: names of the sites to pool.
+      share: [L] which of the stacked blocks each layer uses, where layers share
+        their weights; by default each its own.
 
     Returns:
-      the residual stream after the last block, and site name -> [L, B, F].
+      the residual stream after the last block, site name -> [L, B, F], and the
+      cache of all layers.
     """
     graphdef, state = nnx.split(blocks)
-    num_layers = jax.tree.leaves(state)[0].shape[0]
+    depth = jax.tree.leaves(state)[0].shape[0]
+    layers = np.arange(depth if share is None else len(share))
+    cache = probe.cache
+    cached = None if cache is None else (cache.keys, cache.values)
 
-    def body(x: Array, scanned: tuple) -> tuple[Array, dict[str, Array]]:
-        layer, state_of_layer, edit_of_layer = scanned
+    def body(x: Array, scanned: tuple) -> tuple[Array, tuple]:
+        layer, state_of_layer, edit, kept = scanned
+        if share is not None:
+            which = jnp.asarray(share)[layer]
+            state_of_layer = jax.tree.map(lambda leaf: leaf[which], state)
         block = nnx.merge(graphdef, state_of_layer)
-        tap = Tap(edit_of_layer, pool, record)
+        here = None if cache is None else Cache(kept[0], kept[1], cache.length)
+        tap = Tap(probe._replace(edit=edit, cache=here))
         x = block(x, tap, layer, *args)
-        return x, tap.recorded
+        kept = None if tap.cache is None else (tap.cache.keys, tap.cache.values)
+        return x, (tap.recorded, kept)
 
-    return jax.lax.scan(body, x_BxTxD, (jnp.arange(num_layers), state, edit))
-
-
-def positions_from_mask(mask_BxT: Array) -> Array:
-    """[B, T] int32 positions that start at 0 at the first valid token.
-
-    The same sentence gets the same positions whether it is padded on the left
-    or on the right. Right padding goes on counting, as torch's default does;
-    left padding stays at 0.
-    """
-    start_Bx1 = jnp.argmax(mask_BxT.astype(jnp.int32), axis=1)[:, None]
-    return jnp.maximum(jnp.arange(mask_BxT.shape[1])[None, :] - start_Bx1, 0)
-
-
-def attention_mask(mask_BxT: Array, causal: bool) -> Array:
-    """[B, 1, T, T] bool: may query t attend to key s?"""
-    allowed = mask_BxT.astype(bool)[:, None, None, :]
-    length = mask_BxT.shape[1]
-    if causal:
-        lower = jnp.tril(jnp.ones((length, length), bool))[None, None]
-        return jnp.logical_and(allowed, lower)
-    return jnp.broadcast_to(allowed, (mask_BxT.shape[0], 1, length, length))
-
-
-def attend(
-    q_BxTxD: Array,
-    k_BxTxD: Array,
-    v_BxTxD: Array,
-    mask_Bx1xTxT: Array,
-    num_heads: int,
-    scale: float | Array,
-) -> Array:
-    """Multi-head attention of already projected queries, keys and values.
-
-    Args:
-      scale: multiplies the queries, so that it may differ by layer.
-
-    Returns:
-      [B, T, D]: the heads' outputs, side by side.
-    """
-
-    def heads(z_BxTxD: Array) -> Array:
-        return z_BxTxD.reshape(*z_BxTxD.shape[:2], num_heads, -1)
-
-    q_BxTxHxK = heads(q_BxTxD) * jnp.asarray(scale, q_BxTxD.dtype)
-    out_BxTxHxK = jax.nn.dot_product_attention(
-        q_BxTxHxK, heads(k_BxTxD), heads(v_BxTxD), mask=mask_Bx1xTxT, scale=1.0
+    own = state if share is None else None
+    x_BxTxD, (recorded, kept) = jax.lax.scan(
+        body, x_BxTxD, (jnp.asarray(layers), own, probe.edit, cached)
     )
-    return out_BxTxHxK.reshape(q_BxTxD.shape)
+    if cache is not None:
+        cache = Cache(kept[0], kept[1], cache.length + x_BxTxD.shape[1])
+    return x_BxTxD, recorded, cache
+
+
+def at_layer(values: Sequence[Any], layer: Array) -> Array:
+    """The value of one layer, where a config says something for each."""
+    return jnp.asarray(np.array(values))[layer]

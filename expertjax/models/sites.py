@@ -14,15 +14,41 @@ from expertjax.typing import Array
 
 @dataclasses.dataclass(frozen=True)
 class Site:
-    """One linear layer of a block; its F outputs are units in every layer."""
+    """A point of the block whose F values are units in every layer.
+
+    Linear layers are sites by the name of their torch module. Other points are
+    named with a colon and captured only when asked for: `X:input` is what goes
+    into linear layer X (the heads' outputs, or the MLP's activations after
+    nonlinearity and gating), `:residual` the residual stream after the block.
+    """
 
     name: str  # within the block, e.g. "mlp.c_fc"
     features: int  # F
     module: str  # torch module, e.g. "transformer.h.{layer}.mlp.c_fc"
 
+    @property
+    def is_linear(self) -> bool:
+        """Is it a linear layer's output, and so a site by default?"""
+        return ":" not in self.name
+
     def module_name(self, layer: int) -> str:
         """The Hugging Face torch module of this site in one layer."""
         return self.module.format(layer=layer)
+
+
+def sites_of(block: str, widths: Mapping[str, int]) -> tuple[Site, ...]:
+    """The sites of a block.
+
+    Args:
+      block: torch module of a block with a dot, e.g. "transformer.h.{layer}.".
+      widths: site name -> F, in the order of computation.
+    """
+    return tuple(
+        Site(name, features, block.removesuffix(".") + name)
+        if name.startswith(":")
+        else Site(name, features, block + name)
+        for name, features in widths.items()
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +73,9 @@ class UnitTable:
         Args:
           sites: the family's sites, in the order of computation.
           num_layers: L.
-          pattern: regular expression on the torch module name; "" selects all.
+          pattern: regular expression on the torch module name; "" selects all
+            linear layers. Points that are not linear layers are reached only by
+            a pattern with a colon.
 
         Raises:
           InputError: the pattern is no regular expression or selects nothing.
@@ -62,7 +90,8 @@ class UnitTable:
             (layer, site)
             for layer in range(num_layers)
             for site in sites
-            if regex.search(site.module_name(layer))
+            if (site.is_linear or ":" in pattern)
+            and regex.search(site.module_name(layer))
         )
         if not segments:
             names = ", ".join(site.module_name(0) for site in sites)

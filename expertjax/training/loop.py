@@ -20,6 +20,7 @@ from tqdm import tqdm
 from expertjax.checkpoints.load import Model, abstract_module, save_huggingface
 from expertjax.errors import InputError
 from expertjax.models import gpt2
+from expertjax.models.attention import Inputs
 from expertjax.training import baselines
 from expertjax.training.curve import draw_loss_curve
 from expertjax.training.data import END, PackedLines, split_lines, train_tokenizer
@@ -213,7 +214,7 @@ class _Run:
     def _loss(self, pure_params: Any, rows_BxT: Array) -> Array:
         model = nnx.merge(self.graphdef, nnx.State(pure_params))
         inputs, targets = rows_BxT[:, :-1], rows_BxT[:, 1:]
-        hidden = model(inputs, jnp.ones_like(inputs)).hidden
+        hidden = model(Inputs.of(inputs, jnp.ones_like(inputs))).hidden
         return optax.softmax_cross_entropy_with_integer_labels(
             model.logits(hidden), targets
         ).mean()

@@ -1,0 +1,185 @@
+"""Attention and positions: what the families share."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from expertjax.models.edits import Tap
+from expertjax.typing import Array
+
+
+class Inputs(NamedTuple):
+    """Tokens, where they stand, and which keys they may see.
+
+    Without a key-value cache, keys are the tokens themselves and S = T.
+
+    Attributes:
+      tokens: [B, T] int.
+      positions: [B, T] int, from 0 at a sentence's first real token, whether it
+        is padded on the left or on the right.
+      key_valid: [B, S] bool, True at real tokens.
+      key_positions: [B, S] int.
+    """
+
+    tokens: Array
+    positions: Array
+    key_valid: Array
+    key_positions: Array
+
+    @classmethod
+    def of(cls, tokens_BxT: Array, mask_BxT: Array) -> "Inputs":
+        """The inputs of a plain forward pass.
+
+        Args:
+          tokens_BxT: token ids.
+          mask_BxT: 1 at real tokens; padding on either side, none in between.
+        """
+        valid = jnp.asarray(mask_BxT).astype(bool)
+        start_Bx1 = jnp.argmax(valid, axis=1)[:, None]
+        # Right padding goes on counting, as torch does; left padding stays at 0.
+        positions = jnp.maximum(jnp.arange(valid.shape[1])[None] - start_Bx1, 0)
+        return cls(jnp.asarray(tokens_BxT), positions, valid, positions)
+
+    def mask(self, *, causal: bool, window: int | None = None) -> Array:
+        """[B, 1, T, S] bool: may token t attend to key s?
+
+        Args:
+          causal: only to keys that stand before it, or to itself.
+          window: only to keys less than this many positions away.
+        """
+        distance_BxTxS = self.positions[:, :, None] - self.key_positions[:, None, :]
+        allowed = jnp.broadcast_to(self.key_valid[:, None, :], distance_BxTxS.shape)
+        if causal:
+            # Padding on the left shares position 0 with the first real token, but
+            # is not valid as a key.
+            allowed = allowed & (distance_BxTxS >= 0)
+        if window is not None:
+            allowed = allowed & (jnp.abs(distance_BxTxS) < window)
+        return allowed[:, None]
+
+
+def split_heads(z_BxTxD: Array, num_heads: int) -> Array:
+    """[B, T, H * K] -> [B, T, H, K]."""
+    return z_BxTxD.reshape(*z_BxTxD.shape[:2], num_heads, -1)
+
+
+def attend(
+    tap: Tap,
+    q_BxTxHxK: Array,
+    k_BxSxGxK: Array,
+    v_BxSxGxK: Array,
+    mask_Bx1xTxS: Array,
+    *,
+    scale: float | Array,
+    bias: Array | None = None,
+    softcap: float | None = None,
+) -> Array:
+    """Multi-head attention; G key-value heads serve H query heads.
+
+    Args:
+      tap: of this layer; holds the key-value cache where there is one.
+      q_BxTxHxK: queries, positions already applied.
+      k_BxSxGxK: keys, likewise.
+      v_BxSxGxK: values; their heads may have another width.
+      mask_Bx1xTxS: may they see each other?
+      scale: of the scores; may differ by layer.
+      bias: added to the scores, broadcast to [B, H, T, S].
+      softcap: scores become `softcap * tanh(scores / softcap)`, before the mask.
+
+    Returns:
+      [B, T, H * K]: the heads' outputs, side by side.
+    """
+    k_BxSxGxK, v_BxSxGxK = tap.remember(k_BxSxGxK, v_BxSxGxK)
+    same_width = k_BxSxGxK.shape[-1] == v_BxSxGxK.shape[-1]
+    if softcap is None and same_width:
+        q_BxTxHxK = q_BxTxHxK * jnp.asarray(scale, q_BxTxHxK.dtype)
+        out = jax.nn.dot_product_attention(
+            q_BxTxHxK, k_BxSxGxK, v_BxSxGxK, bias=bias, mask=mask_Bx1xTxS, scale=1.0
+        )
+        return out.reshape(*out.shape[:2], -1)
+    repeats = q_BxTxHxK.shape[2] // k_BxSxGxK.shape[2]
+    k, v = (jnp.repeat(z, repeats, axis=2) for z in (k_BxSxGxK, v_BxSxGxK))
+    scores = jnp.einsum("bthk,bshk->bhts", q_BxTxHxK, k).astype(jnp.float32) * scale
+    if softcap is not None:
+        scores = softcap * jnp.tanh(scores / softcap)
+    if bias is not None:
+        scores = scores + bias
+    scores = jnp.where(mask_Bx1xTxS, scores, jnp.finfo(jnp.float32).min)
+    weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
+    out = jnp.einsum("bhts,bshk->bthk", weights, v)
+    return out.reshape(*out.shape[:2], -1)
+
+
+class Rotary(NamedTuple):
+    """Cosines and sines of each token's rotation (Su et al. 2021).
+
+    Attributes:
+      cos: [B, T, R] with R the width that is rotated.
+      sin: likewise.
+      interleaved: are pairs neighbours (GPT-J), or R / 2 apart (GPT-NeoX)?
+    """
+
+    cos: Array
+    sin: Array
+    interleaved: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        positions_BxT: Array,
+        frequencies: np.ndarray,
+        *,
+        scale: float = 1.0,
+        interleaved: bool = False,
+    ) -> "Rotary":
+        """Rotations at some positions.
+
+        Args:
+          positions_BxT: from `Inputs`.
+          frequencies: [R / 2] radians per position.
+          scale: of cosine and sine (YaRN's attention factor).
+          interleaved: see the class.
+        """
+        angles = positions_BxT[..., None].astype(jnp.float32) * jnp.asarray(
+            frequencies, jnp.float32
+        )
+        twice: Callable[[Array], Array] = (
+            (lambda a: jnp.repeat(a, 2, axis=-1))
+            if interleaved
+            else (lambda a: jnp.concatenate([a, a], axis=-1))
+        )
+        angles = twice(angles)
+        return cls(jnp.cos(angles) * scale, jnp.sin(angles) * scale, interleaved)
+
+    def __call__(self, z_BxTxHxK: Array) -> Array:
+        """Rotates the first R of each head's K coordinates."""
+        width = self.cos.shape[-1]
+        turned, kept = z_BxTxHxK[..., :width], z_BxTxHxK[..., width:]
+        cos, sin = (t[:, :, None, :].astype(jnp.float32) for t in (self.cos, self.sin))
+        x = turned.astype(jnp.float32)
+        if self.interleaved:
+            half = jnp.stack([-x[..., 1::2], x[..., ::2]], axis=-1).reshape(x.shape)
+        else:
+            first, second = jnp.split(x, 2, axis=-1)
+            half = jnp.concatenate([-second, first], axis=-1)
+        rotated = (x * cos + half * sin).astype(z_BxTxHxK.dtype)
+        return jnp.concatenate([rotated, kept], axis=-1)
+
+
+def rotary_frequencies(width: int, theta: float) -> np.ndarray:
+    """[width / 2] radians per position: theta ** (-2 i / width)."""
+    return 1.0 / theta ** (np.arange(0, width, 2, dtype=np.float64) / width)
+
+
+def alibi_slopes(num_heads: int) -> np.ndarray:
+    """[H] slopes of the distance penalty (Press et al. 2022, section 3)."""
+    power = 2 ** int(np.floor(np.log2(num_heads)))
+    slopes = 2.0 ** (-8.0 / power * np.arange(1, power + 1))
+    if power < num_heads:
+        # The slopes of twice as many heads, every other one.
+        more = 2.0 ** (-4.0 / power * np.arange(1, 2 * power + 1, 2))
+        slopes = np.concatenate([slopes, more[: num_heads - power]])
+    return slopes
