@@ -83,7 +83,7 @@ def test_every_public_name_is_there_and_documented() -> None:
 
 def test_ci_runs_the_readmes_test_command() -> None:
     readme = (REPOSITORY / "README.md").read_text("utf-8")
-    commands = [c for c in re.findall(r"```bash\n(.*?)\n```", readme, re.S)]
+    commands = re.findall(r"```bash\n(.*?)\n```", readme, re.S)
     test_commands = [c for c in commands if "pytest" in c]
     assert len(test_commands) == 1
     script = (REPOSITORY / ".ci" / "run").read_text("utf-8").replace("--quiet ", "")

@@ -44,7 +44,7 @@ def module_name(path: Path) -> str:
 
 
 def room_of(module: str) -> str:
-    return (module.split(".") + ["__init__"])[1]
+    return [*module.split("."), "__init__"][1]
 
 
 def imported(path: Path) -> set[str]:

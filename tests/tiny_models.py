@@ -25,63 +25,56 @@ SENTENCES = [
 ]
 
 
-def make_tiny_gpt2(
+def make_tiny(
     folder: Path,
+    architecture: str,
     *,
-    architecture: str = "GPT2LMHeadModel",
+    tokenizer: str = "bpe",
     seed: int = 0,
     max_shard_size: str = "5GB",
-    **overrides: Any,
+    **attributes: Any,
 ) -> Path:
-    """Writes a random GPT-2 (L = 3, D = 32, 300 tokens) with a byte-level BPE.
+    """Writes a random model of any family.
 
     Args:
       folder: gets config, `model.safetensors` and the tokenizer.
-      architecture: the class of transformers.
+      architecture: the class of transformers, e.g. "RobertaForMaskedLM".
+      tokenizer: "bpe" (byte-level) or "wordpiece", of `vocab_size` tokens.
       seed: of the weights.
       max_shard_size: larger checkpoints are split into shards with an index.
-      **overrides: attributes of `GPT2Config`.
+      **attributes: of the architecture's config class.
 
     Returns:
       the folder.
     """
     transformers = pytest.importorskip("transformers")
+    pytest.importorskip("torch")
+    kind = getattr(transformers, architecture)
+    model = kind(kind.config_class(**attributes)).eval()
+    randomize(model, seed)
+    model.save_pretrained(folder, max_shard_size=max_shard_size)
+    make = {"bpe": byte_level_bpe, "wordpiece": word_piece}[tokenizer]
+    make(attributes["vocab_size"]).save_pretrained(folder)
+    return folder
+
+
+def make_tiny_gpt2(
+    folder: Path, *, architecture: str = "GPT2LMHeadModel", **overrides: Any
+) -> Path:
+    """`make_tiny` of a GPT-2 with L = 3, D = 32 and 300 tokens."""
     attributes = {"vocab_size": 300, "n_positions": 64, "n_embd": 32, "n_layer": 3}
     attributes |= {"n_head": 4, "bos_token_id": 0, "eos_token_id": 0} | overrides
-    config = transformers.GPT2Config(**attributes)
-    _save_random(config, architecture, folder, seed, max_shard_size)
-    byte_level_bpe(attributes["vocab_size"]).save_pretrained(folder)
-    return folder
+    return make_tiny(folder, architecture, **attributes)
 
 
 def make_tiny_bert(
-    folder: Path,
-    *,
-    architecture: str = "BertForMaskedLM",
-    seed: int = 0,
-    max_shard_size: str = "5GB",
-    **overrides: Any,
+    folder: Path, *, architecture: str = "BertForMaskedLM", **overrides: Any
 ) -> Path:
-    """Writes a random BERT (L = 3, D = 32, 120 tokens) with a WordPiece.
-
-    Args:
-      folder: gets config, `model.safetensors` and the tokenizer.
-      architecture: the class of transformers.
-      seed: of the weights.
-      max_shard_size: larger checkpoints are split into shards with an index.
-      **overrides: attributes of `BertConfig`.
-
-    Returns:
-      the folder.
-    """
-    transformers = pytest.importorskip("transformers")
+    """`make_tiny` of a BERT with L = 3, D = 32 and 120 tokens."""
     attributes = {"vocab_size": 120, "hidden_size": 32, "num_hidden_layers": 3}
     attributes |= {"num_attention_heads": 4, "intermediate_size": 96}
     attributes |= {"max_position_embeddings": 64, "pad_token_id": 0} | overrides
-    config = transformers.BertConfig(**attributes)
-    _save_random(config, architecture, folder, seed, max_shard_size)
-    word_piece(attributes["vocab_size"]).save_pretrained(folder)
-    return folder
+    return make_tiny(folder, architecture, tokenizer="wordpiece", **attributes)
 
 
 def byte_level_bpe(vocab_size: int) -> Any:
@@ -139,16 +132,6 @@ def randomize(model: Any, seed: int) -> None:
 def _parameters(model: Any) -> Iterator[tuple[str, Any]]:
     """Each once: `named_parameters` passes over tied ones."""
     yield from sorted(model.named_parameters())
-
-
-def _save_random(
-    config: Any, architecture: str, folder: Path, seed: int, max_shard_size: str
-) -> None:
-    transformers = pytest.importorskip("transformers")
-    pytest.importorskip("torch")
-    model = getattr(transformers, architecture)(config).eval()
-    randomize(model, seed)
-    model.save_pretrained(folder, max_shard_size=max_shard_size)
 
 
 def _fast(tokenizer: Tokenizer, special: dict[str, str]) -> Any:

@@ -12,6 +12,10 @@ from expertjax.errors import InputError
 from expertjax.typing import Array
 
 
+# A pattern for `UnitTable.build` that selects every point, linear or not.
+EVERY_POINT = "(|:)"
+
+
 @dataclasses.dataclass(frozen=True)
 class Site:
     """A point of the block whose F values are units in every layer.
