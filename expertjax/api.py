@@ -76,8 +76,8 @@ class FindSettings:
       steps: the part of the job to be done, of "capture", "score", "report".
     """
 
-    capture: CaptureSettings = CaptureSettings()
-    score: ScoreSettings = ScoreSettings()
+    capture: CaptureSettings = dataclasses.field(default_factory=CaptureSettings)
+    score: ScoreSettings = dataclasses.field(default_factory=ScoreSettings)
     mesh: str = ""
     gamma: float = 0.9
     steps: tuple[str, ...] = ("capture", "score", "report")

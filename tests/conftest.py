@@ -1,6 +1,12 @@
 """Every test runs on the CPU, as eight simulated devices, and offline."""
 
 import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.tiny_models import make_tiny_bert, make_tiny_gpt2
 
 # Before the first import of jax, or they have no effect.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -14,33 +20,30 @@ os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ["HF_HUB_OFFLINE"] = "1"
 
-from pathlib import Path
-
-import pytest
-
-from expertjax.checkpoints.load import Model, load_model
-from tests.tiny_models import make_tiny_bert, make_tiny_gpt2
-
 
 @pytest.fixture(scope="session")
 def tiny_gpt2_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Hugging Face folder with a random GPT-2: L = 3, D = 32."""
+    """A Hugging Face folder with a random GPT-2: L = 3, D = 32. Do not change it."""
     return make_tiny_gpt2(tmp_path_factory.mktemp("models") / "tiny-gpt2")
 
 
 @pytest.fixture(scope="session")
 def tiny_bert_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Hugging Face folder with a random BertForMaskedLM: L = 3, D = 32."""
+    """The same of a BertForMaskedLM."""
     return make_tiny_bert(tmp_path_factory.mktemp("models") / "tiny-bert")
 
 
 @pytest.fixture(scope="session")
-def tiny_gpt2(tiny_gpt2_folder: Path) -> Model:
-    """That GPT-2, loaded."""
+def tiny_gpt2(tiny_gpt2_folder: Path) -> Any:
+    """That GPT-2 as `load_model` gives it."""
+    from expertjax.checkpoints.load import load_model
+
     return load_model(str(tiny_gpt2_folder))
 
 
 @pytest.fixture(scope="session")
-def tiny_bert(tiny_bert_folder: Path) -> Model:
-    """That BERT, loaded."""
+def tiny_bert(tiny_bert_folder: Path) -> Any:
+    """That BERT as `load_model` gives it."""
+    from expertjax.checkpoints.load import load_model
+
     return load_model(str(tiny_bert_folder))

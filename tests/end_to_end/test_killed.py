@@ -30,10 +30,16 @@ def command(concepts: Path, out: Path) -> list[str]:
 def stores(out: Path) -> dict[str, bytes]:
     """Every file of the two stores and the tables of a run."""
     folder = out / "gpt2_wordnet"
-    paths = [p for zarr in ("responses", "expertise") for p in folder.glob(f"{zarr}.zarr/**/*")]
+    paths = [
+        p
+        for zarr in ("responses", "expertise")
+        for p in folder.glob(f"{zarr}.zarr/**/*")
+    ]
     paths += folder.glob("*.parquet")
     return {
-        str(path.relative_to(out)): path.read_bytes() for path in paths if path.is_file()
+        str(path.relative_to(out)): path.read_bytes()
+        for path in paths
+        if path.is_file()
     }
 
 

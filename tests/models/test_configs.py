@@ -1,0 +1,129 @@
+"""What `config.json` may say, and what is refused."""
+
+from typing import Any
+
+import pytest
+
+from expertjax.errors import InputError
+from expertjax.models.bert import BertConfig
+from expertjax.models.gpt2 import GPT2Config
+from expertjax.models.registry import FAMILIES, read_config
+
+SOURCE = "models/x/config.json"
+HEAD = ("cls.predictions.transform.dense.weight",)
+
+
+def read(model_type: str, keys: tuple[str, ...] = (), **attributes: Any) -> Any:
+    return read_config({"model_type": model_type} | attributes, keys, SOURCE)[1]
+
+
+def refusal(model_type: str, **attributes: Any) -> str:
+    with pytest.raises(InputError) as error:
+        read(model_type, **attributes)
+    message = str(error.value)
+    assert SOURCE in message
+    return message
+
+
+def test_defaults_are_those_of_the_hub() -> None:
+    assert read("gpt2") == GPT2Config()
+    assert read("bert", HEAD) == BertConfig()
+    assert not read("bert").masked_lm_head
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def test_defaults_are_those_of_transformers(family: Any) -> None:
+    transformers = pytest.importorskip("transformers")
+    for model_type in family.model_types:
+        theirs = transformers.AutoConfig.for_model(model_type).to_dict()
+        plain, full = {"model_type": model_type}, theirs | {"model_type": model_type}
+        assert read_config(plain, (), "")[1] == read_config(full, (), "")[1]
+
+
+def test_values_are_taken() -> None:
+    config = read("gpt2", n_embd=20, n_head=5, n_layer=2, layer_norm_epsilon=1)
+    assert (config.width, config.num_heads, config.num_layers) == (20, 5, 2)
+    assert config.mlp_width == 80
+    assert config.layer_norm_epsilon == 1
+    assert read("gpt2", n_inner=7).mlp_width == 7
+    assert read("gpt2", n_inner=None).mlp_width == 3072
+
+
+def test_attributes_of_known_hub_checkpoints_are_accepted() -> None:
+    old_gpt2 = {"n_special": 0, "predict_special_tokens": True, "_num_labels": 1}
+    read("gpt2", **old_gpt2, n_ctx=1024, summary_activation=None, output_past=True)
+    pooler = {"pooler_fc_size": 768, "pooler_type": "first_token_transform"}
+    read("bert", **pooler, directionality="bidi", xla_device=True, pruned_heads={})
+
+
+@pytest.mark.parametrize("model_type", ["gpt2", "bert"])
+def test_unknown_attributes_are_named(model_type: str) -> None:
+    message = refusal(model_type, rope_theta=1e4, quantization_config={"bits": 4})
+    assert "rope_theta=10000.0 is not known" in message
+    assert "quantization_config={'bits': 4} is not known" in message
+
+
+@pytest.mark.parametrize(
+    ("model_type", "attribute", "value"),
+    [
+        ("gpt2", "add_cross_attention", True),
+        ("gpt2", "is_encoder_decoder", True),
+        ("gpt2", "n_special", 3),
+        ("gpt2", "pruned_heads", {"0": [1]}),
+        ("gpt2", "activation_function", "mish"),
+        ("bert", "position_embedding_type", "relative_key"),
+        ("bert", "is_decoder", True),
+        ("bert", "add_cross_attention", True),
+        ("bert", "hidden_act", "quick_gelu"),
+    ],
+)
+def test_values_that_are_not_implemented_are_named(
+    model_type: str, attribute: str, value: Any
+) -> None:
+    assert f"{attribute}={value!r} is not" in refusal(model_type, **{attribute: value})
+
+
+@pytest.mark.parametrize(
+    ("model_type", "attribute", "value", "kind"),
+    [
+        ("gpt2", "n_layer", "12", "int"),
+        ("gpt2", "n_layer", True, "int"),
+        ("gpt2", "n_embd", None, "int"),
+        ("gpt2", "n_head", 12.0, "int"),
+        ("gpt2", "n_inner", "wide", "int"),
+        ("gpt2", "scale_attn_weights", 1, "bool"),
+        ("gpt2", "layer_norm_epsilon", "1e-5", "float"),
+        ("gpt2", "activation_function", 3, "str"),
+        ("bert", "hidden_size", [768], "int"),
+        ("bert", "hidden_act", None, "str"),
+        ("bert", "layer_norm_eps", False, "float"),
+        ("bert", "tie_word_embeddings", "yes", "bool"),
+    ],
+)
+def test_values_of_another_type_are_named(
+    model_type: str, attribute: str, value: Any, kind: str
+) -> None:
+    message = refusal(model_type, **{attribute: value})
+    assert f"{attribute}={value!r} should be of type {kind}" in message
+
+
+def test_sizes_must_be_possible() -> None:
+    assert "n_layer=0 should be at least 1" in refusal("gpt2", n_layer=0)
+    assert "n_head=-4 should be at least 1" in refusal("gpt2", n_head=-4)
+    assert "n_embd=30 is not a multiple" in refusal("gpt2", n_embd=30, n_head=4)
+    message = refusal("bert", hidden_size=30, num_attention_heads=4)
+    assert "hidden_size=30 is not a multiple of num_attention_heads=4" in message
+
+
+def test_all_problems_come_at_once() -> None:
+    message = refusal("gpt2", n_layer="x", n_head=0, activation_function="q", foo=1)
+    for name in ("n_layer", "n_head", "activation_function", "foo"):
+        assert f"\n  - {name}=" in message
+
+
+@pytest.mark.parametrize("attributes", [{}, {"model_type": "mamba"}])
+def test_an_unknown_family_is_refused(attributes: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="is not known; known: bert, gpt2") as error:
+        read_config(attributes, (), SOURCE)
+    assert repr(attributes.get("model_type")) in str(error.value)
+    assert SOURCE in str(error.value)
