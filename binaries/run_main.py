@@ -1,5 +1,6 @@
 """What every program does around its one library call."""
 
+import errno
 import sys
 from collections.abc import Callable, Sequence
 
@@ -7,19 +8,22 @@ from absl import app, flags, logging
 
 from expertjax.errors import InputError
 
+# The disk or a path refuses, which is no defect of ours.
+_DISK = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO),
+    *(errno.EACCES, errno.EPERM, errno.EROFS),
+    *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG),
+}
+
 
 def run_main(main: Callable[[Sequence[str]], int | None]) -> None:
     """Runs `main` under absl, so that a user's mistake ends in one clear line.
 
-    Exit status: what `main` returns, 1 for an InputError, 2 for bad flags.
+    Exit status: what `main` returns, 1 for an InputError or where the disk
+    refuses, 2 for bad flags.
     """
 
     def guarded(argv: Sequence[str]) -> int | None:
-        if len(argv) > 1:
-            print(
-                f"error: unexpected argument {argv[1]!r}; see --help", file=sys.stderr
-            )
-            return 2
         if not flags.FLAGS["verbosity"].present:
             # JAX says at "info" which accelerators it did not find.
             logging.set_verbosity(logging.WARNING)
@@ -27,6 +31,29 @@ def run_main(main: Callable[[Sequence[str]], int | None]) -> None:
             return main(argv)
         except InputError as error:
             print(f"error: {error}", file=sys.stderr)
-            return 1
+        except OSError as error:
+            if error.errno not in _DISK:
+                raise
+            where = f"{error.filename}: " if error.filename else ""
+            print(
+                f"error: {where}{error.strerror or error}; once this is mended, run "
+                "the same command again",
+                file=sys.stderr,
+            )
+        return 1
 
-    app.run(guarded)
+    app.run(guarded, flags_parser=_parse_flags)
+
+
+def _parse_flags(argv: Sequence[str]) -> list[str]:
+    """Exits with status 2 and one line unless every argument is a known flag."""
+    try:
+        rest = flags.FLAGS(argv)
+    except flags.Error as error:
+        rest, problem = [], str(error)
+    else:
+        problem = f"unexpected argument {rest[1]!r}" if len(rest) > 1 else ""
+    if problem:
+        print(f"error: {problem}; see --help", file=sys.stderr)
+        sys.exit(2)
+    return rest

@@ -220,21 +220,20 @@ def _run_blocks(
     params = jax.device_put(model.params, meshes.replicated(mesh))
     ledger, writer = folder.responses_ledger, _BlockWriter(folder, array)
     bounds = block_bounds(*shape, dtype.itemsize, settings.block_rows)
-    bar = tqdm(total=shape[0], unit="sentence", desc=f"capture {model.name}")
-    for block, (start, stop) in enumerate(bounds):
-        if ledger.is_done(block):
-            bar.update(stop - start)
-            continue
-        values = np.empty((stop - start, shape[1]), dtype)
-        batches = plan.batches(pool, start, stop)
-        for first, responses in _responses(step, params, batches):
-            _check_finite(responses, first, pool, table)
-            target = values[first - start :][: len(responses)]
-            _store(responses, target, first, pool, table)
-            bar.update(len(responses))
-        writer.write(block, start, values)
-    writer.finish()
-    bar.close()
+    with tqdm(total=shape[0], unit="sentence", desc=f"capture {model.name}") as bar:
+        for block, (start, stop) in enumerate(bounds):
+            if ledger.is_done(block):
+                bar.update(stop - start)
+                continue
+            values = np.empty((stop - start, shape[1]), dtype)
+            batches = plan.batches(pool, start, stop)
+            for first, responses in _responses(step, params, batches):
+                _check_finite(responses, first, pool, table)
+                target = values[first - start :][: len(responses)]
+                _store(responses, target, first, pool, table)
+                bar.update(len(responses))
+            writer.write(block, start, values)
+        writer.finish()
     ledger.close(len(bounds))
 
 

@@ -198,15 +198,14 @@ def _run_blocks(
     ]
     ledger = folder.expertise_ledger
     todo = [(i, b) for i, b in enumerate(bounds) if not ledger.is_done(i)]
-    bar = tqdm(total=num_units, unit="unit", desc=f"score {folder.name}")
-    bar.update(num_units - sum(stop - start for _, (start, stop) in todo))
-    for block, start, stop, x_NxU in _read_ahead(responses, todo):
-        scores = scorer(x_NxU, members)
-        scores[PERMUTED] = scorer(x_NxU, shuffled)["ap"]
-        arrays.write_columns(targets, scores, start, stop)
-        ledger.mark(block, start, stop)
-        bar.update(stop - start)
-    bar.close()
+    with tqdm(total=num_units, unit="unit", desc=f"score {folder.name}") as bar:
+        bar.update(num_units - sum(stop - start for _, (start, stop) in todo))
+        for block, start, stop, x_NxU in _read_ahead(responses, todo):
+            scores = scorer(x_NxU, members)
+            scores[PERMUTED] = scorer(x_NxU, shuffled)["ap"]
+            arrays.write_columns(targets, scores, start, stop)
+            ledger.mark(block, start, stop)
+            bar.update(stop - start)
     ledger.close(len(bounds))
 
 

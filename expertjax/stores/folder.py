@@ -123,8 +123,11 @@ class ResultFolder:
         """Writes `<name>.parquet`, whole or not at all."""
         assert name in TABLES, name
         temporary = self.path / f".{name}.parquet.{os.getpid()}"
-        table.to_parquet(temporary, index=False)
-        temporary.replace(self.path / f"{name}.parquet")
+        try:
+            table.to_parquet(temporary, index=False)
+            temporary.replace(self.path / f"{name}.parquet")
+        finally:
+            temporary.unlink(missing_ok=True)
 
     def read_table(self, name: str) -> pd.DataFrame:
         """Reads `<name>.parquet`.

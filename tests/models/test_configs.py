@@ -123,7 +123,7 @@ def test_all_problems_come_at_once() -> None:
 
 @pytest.mark.parametrize("attributes", [{}, {"model_type": "mamba"}])
 def test_an_unknown_family_is_refused(attributes: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match="is not known; known: bert, gpt2") as error:
+    with pytest.raises(InputError, match="is not known; known: ") as error:
         read_config(attributes, (), SOURCE)
     assert repr(attributes.get("model_type")) in str(error.value)
     assert SOURCE in str(error.value)

@@ -56,7 +56,7 @@ def test_a_unit_outside_the_table_is_named(unit: int) -> None:
 
 def test_tap_edits_then_records_and_keeps_the_dtype() -> None:
     edit = Edit(scale={"a": jnp.array([2.0, 0.0])}, shift={"a": jnp.array([0.0, 5.0])})
-    tap = Tap(edit, lambda z: z.max(1), frozenset("a"))
+    tap = Tap(Probe(edit, lambda z: z.max(1), frozenset("a")))
     z_BxTxF = jnp.array([[[1.0, 1.0], [3.0, 9.0]]], jnp.bfloat16)
     out = tap("a", z_BxTxF)
     assert out.dtype == jnp.bfloat16
@@ -99,7 +99,7 @@ def test_an_edit_reaches_later_sites_and_no_earlier_ones(tiny_gpt2: Model) -> No
             np.abs(np.asarray(a) - np.asarray(b)).max() > 1e-4
             for a, b in zip(after[name], before[name], strict=True)
         ]
-        here = name in ("mlp.c_fc", "mlp.c_proj")
+        here = name in ("mlp.c_fc", "mlp.c_proj:input", "mlp.c_proj", ":residual")
         assert changed == [False, here, True], name
     forced = after["mlp.c_fc"][1][..., table.index[unit[0]]]
     np.testing.assert_array_equal(forced, np.full_like(forced, 50.0))

@@ -1,0 +1,322 @@
+import dataclasses
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from flax import nnx
+
+from expertjax.capturing.capture import capture
+from expertjax.capturing.settings import CaptureSettings
+from expertjax.checkpoints.load import Model, load_model
+from expertjax.concepts.pool import sentence_digest
+from expertjax.errors import InputError
+from expertjax.runtime.mesh import make_mesh
+from expertjax.stores import arrays
+from expertjax.stores.folder import ResultFolder
+from tests.capturing.tiny_concepts import SEQ_LEN, tiny_concept_set
+from tests.tiny_models import make_tiny_gpt2
+from tests.torch_reference import load_torch, run_torch
+
+CONCEPTS = tiny_concept_set()
+POOLS = {
+    "max": lambda z: z.max(axis=1),
+    "mean": lambda z: z.mean(axis=1),
+    "last": lambda z: z[:, -1],
+}
+
+
+def settings(**changes: Any) -> CaptureSettings:
+    return CaptureSettings(**({"seq_len": SEQ_LEN, "block_rows": 20} | changes))
+
+
+def short(**changes: Any) -> CaptureSettings:
+    """Only the shortest sentences, for which one compilation is enough."""
+    return settings(seq_len=16, **changes)
+
+
+def read_responses(folder: ResultFolder) -> np.ndarray:
+    array = folder.open_responses()
+    return arrays.read(array, slice(0, array.shape[0]), slice(0, array.shape[1]))
+
+
+def plain_responses(
+    model: Model, torch_model: Any, texts: list[str], pooling: str, special: bool
+) -> np.ndarray:
+    """[N, U]: each sentence alone through torch, without padding."""
+    rows = []
+    for text in texts:
+        given = model.tokenizer(text, return_special_tokens_mask=True)
+        tokens = np.array([given.input_ids])
+        counts = np.ones(tokens.shape[1], bool)
+        if not special:
+            counts = np.array(given.special_tokens_mask) == 0
+        sites = run_torch(
+            torch_model, tokens, np.ones_like(tokens), model.sites, model.num_layers
+        ).sites
+        units = [
+            POOLS[pooling](sites[site.name][layer][:, counts])[0]
+            for layer in range(model.num_layers)
+            for site in model.sites
+        ]
+        rows.append(np.concatenate(units))
+    return np.stack(rows)
+
+
+def check_against_torch(
+    folder: ResultFolder,
+    model: Model,
+    torch_model: Any,
+    pooling: str = "max",
+    special: bool = True,
+) -> None:
+    texts = list(folder.read_table("sentences")["text"])
+    wanted = plain_responses(model, torch_model, texts, pooling, special)
+    error = np.abs(read_responses(folder) - wanted)
+    assert (error <= 1e-5 * np.maximum(np.abs(wanted), 1)).all(), error.max()
+
+
+@pytest.fixture(scope="module")
+def full(tiny_gpt2: Model, tmp_path_factory: pytest.TempPathFactory) -> ResultFolder:
+    """A finished capture of three blocks. Do not change it."""
+    out = tmp_path_factory.mktemp("capture") / "tiny-gpt2"
+    return capture(tiny_gpt2, CONCEPTS, out, settings(block_rows=20))
+
+
+@pytest.fixture(scope="module")
+def torch_gpt2(tiny_gpt2_folder: Path) -> Any:
+    return load_torch(tiny_gpt2_folder, "GPT2LMHeadModel")
+
+
+def test_responses_are_those_of_sentences_run_alone(
+    full: ResultFolder, tiny_gpt2: Model, torch_gpt2: Any
+):
+    check_against_torch(full, tiny_gpt2, torch_gpt2)
+
+
+@pytest.mark.parametrize(
+    ("mesh", "pooling", "batch_tokens", "block_rows"),
+    [("data:8", "last", 64, 7), ("data:4,model:2", "mean", 500, 1000)],
+)
+def test_batches_blocks_and_meshes_change_nothing(
+    tiny_gpt2: Model,
+    torch_gpt2: Any,
+    tmp_path: Path,
+    mesh: str,
+    pooling: Any,
+    batch_tokens: int,
+    block_rows: int,
+):
+    chosen = settings(
+        pooling=pooling, batch_tokens=batch_tokens, block_rows=block_rows
+    )
+    folder = capture(tiny_gpt2, CONCEPTS, tmp_path / "m", chosen, make_mesh(mesh))
+    check_against_torch(folder, tiny_gpt2, torch_gpt2, pooling)
+
+
+def test_special_tokens_can_be_left_out(
+    tiny_bert: Model, tiny_bert_folder: Path, tmp_path: Path
+):
+    chosen = settings(seq_len=32, special_tokens="exclude")
+    folder = capture(tiny_bert, CONCEPTS, tmp_path / "bert", chosen)
+    torch_model = load_torch(tiny_bert_folder, "BertForMaskedLM")
+    check_against_torch(folder, tiny_bert, torch_model, special=False)
+
+
+def test_sites_select_columns(full: ResultFolder, tiny_gpt2: Model, tmp_path: Path):
+    pattern = r"h\.[02]\.mlp\.c_fc|attn\.c_proj"
+    some = capture(tiny_gpt2, CONCEPTS, tmp_path / "m", short(sites=pattern))
+    units, all_units = some.read_table("units"), full.read_table("units")
+    columns = np.flatnonzero(all_units["module"].str.contains(pattern))
+    assert set(units["module"]) == {
+        "transformer.h.0.mlp.c_fc",
+        "transformer.h.2.mlp.c_fc",
+        *(f"transformer.h.{layer}.attn.c_proj" for layer in range(3)),
+    }
+    for name in ("site", "layer", "index", "module"):
+        assert units[name].tolist() == all_units[name].iloc[columns].tolist()
+    assert units["unit"].tolist() == list(range(len(columns)))
+    there = read_responses(some)
+    wanted = read_responses(full)[: len(there), columns]
+    np.testing.assert_allclose(there, wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_tables_describe_both_axes(full: ResultFolder, tiny_gpt2: Model):
+    units, sentences = full.read_table("units"), full.read_table("sentences")
+    assert full.open_responses().shape == (len(sentences), len(units))
+    assert units["unit"].tolist() == list(range(9 * 32 * 3))
+    assert units.iloc[96 + 5].to_dict() == {
+        "unit": 101,
+        "site": "attn.c_proj",
+        "layer": 0,
+        "index": 5,
+        "module": "transformer.h.0.attn.c_proj",
+    }
+    lengths = [len(tiny_gpt2.tokenizer(text).input_ids) for text in sentences["text"]]
+    assert sentences["n_tokens"].tolist() == lengths == sorted(lengths)
+    assert sentences["sha256"].tolist() == list(map(sentence_digest, sentences["text"]))
+
+
+def test_dropped_sentences_are_kept_on_record(full: ResultFolder, tiny_gpt2: Model):
+    dropped = set(full.read_table("dropped")["text"])
+    assert dropped == {
+        text
+        for text in CONCEPTS.sentences
+        if len(tiny_gpt2.tokenizer(text).input_ids) > SEQ_LEN
+    }
+    assert dropped | set(full.read_table("sentences")["text"]) == set(
+        CONCEPTS.sentences
+    )
+    assert full.read_run()["capture"]["num_dropped"] == len(dropped) > 0
+
+
+def test_memberships_are_those_of_the_concepts(full: ResultFolder):
+    table = full.read_table("memberships")
+    text = full.read_table("sentences")["text"]
+    dropped = set(full.read_table("dropped")["text"])
+    for key, member in zip(CONCEPTS.keys, CONCEPTS.members, strict=True):
+        rows = table[table["concept"] == key]
+        there = zip(text.iloc[rows["sentence"]], rows["label"], strict=True)
+        wanted = zip(member.sentence, member.label, strict=True)
+        named = [(CONCEPTS.sentences[row], label) for row, label in wanted]
+        assert list(there) == [pair for pair in named if pair[0] not in dropped]
+
+
+def test_capturing_does_not_mark_the_whole_run_as_finished(full: ResultFolder):
+    assert full.responses_ledger.is_closed
+    assert not (full.path / "_SUCCESS").exists()
+
+
+def content(folder: ResultFolder) -> dict[str, bytes]:
+    paths = [path for path in folder.path.rglob("*") if path.is_file()]
+    return {str(path.relative_to(folder.path)): path.read_bytes() for path in paths}
+
+
+def test_a_run_that_was_cut_short_ends_in_the_same_bytes(
+    full: ResultFolder, tiny_gpt2: Model, tmp_path: Path
+):
+    cut = ResultFolder(tmp_path / full.name)
+    shutil.copytree(full.path, cut.path)
+    cut.succeed()
+    ledger = cut.path / ".blocks" / "responses"
+    cut.responses_ledger.reopen()
+    # Block 2 was never written; what block 1 holds was not marked and is no good.
+    for block in (1, 2):
+        (ledger / f"{block:06d}.json").unlink()
+    shards = {row: cut.responses_path / "c" / str(row) / "0" for row in range(3)}
+    assert all(path.is_file() for path in shards.values())
+    shards[2].unlink()
+    shards[1].write_bytes(shards[0].read_bytes())
+    kept = shards[0].stat().st_mtime_ns
+    with pytest.raises(InputError, match="incomplete"):
+        cut.open_responses()
+    again = capture(tiny_gpt2, CONCEPTS, cut.path, settings(block_rows=20))
+    assert content(again) == content(full)
+    assert shards[0].stat().st_mtime_ns == kept
+    assert not (cut.path / "_SUCCESS").exists()
+
+
+def test_a_finished_capture_is_not_run_again(full: ResultFolder, tiny_gpt2: Model):
+    paths = [path for path in full.path.rglob("*") if path.is_file()]
+    before = {path: path.stat().st_mtime_ns for path in paths}
+    capture(tiny_gpt2, CONCEPTS, full.path, settings(block_rows=20))
+    assert {path: path.stat().st_mtime_ns for path in paths} == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"pooling": "mean"}, "pooling: there 'max', here 'mean'"),
+        ({"sites": "mlp"}, "num_units: there 864, here"),
+        ({"seq_len": 40}, "seq_len: there 48, here 40"),
+        ({"store_dtype": "float16"}, "store_dtype: there 'float32', here 'float16'"),
+    ],
+)
+def test_the_store_of_another_run_is_refused(
+    full: ResultFolder, tiny_gpt2: Model, changes: Any, expected: str
+):
+    before = content(full)
+    with pytest.raises(InputError, match=f"--out: .*another run") as caught:
+        capture(tiny_gpt2, CONCEPTS, full.path, settings(**changes))
+    assert expected in str(caught.value)
+    assert content(full) == before
+
+
+def test_the_store_of_another_model_or_of_other_sentences_is_refused(
+    full: ResultFolder, tiny_gpt2: Model, tmp_path: Path
+):
+    other = load_model(str(make_tiny_gpt2(tmp_path / "tiny-gpt2", seed=1)))
+    with pytest.raises(InputError, match="weights_sha256: there"):
+        capture(other, CONCEPTS, full.path, settings())
+    with pytest.raises(InputError, match="tokens_sha256: there"):
+        capture(tiny_gpt2, tiny_concept_set(seed=1), full.path, settings())
+
+
+def with_weight(model: Model, name: str, change: Any) -> Model:
+    """The model with one parameter changed."""
+    params = [
+        (path, variable.replace(change(variable[...])))
+        if ".".join(map(str, path)) == name
+        else (path, variable)
+        for path, variable in model.params.flat_state()
+    ]
+    changed = dataclasses.replace(model, params=nnx.State.from_flat_path(params))
+    assert any(".".join(map(str, path)) == name for path, _ in params)
+    return changed
+
+
+def test_weights_that_are_not_numbers_name_unit_and_sentence(
+    tiny_gpt2: Model, tmp_path: Path
+):
+    damaged = with_weight(
+        tiny_gpt2, "blocks.c_fc.bias", lambda b: b.at[1, 7].set(np.nan)
+    )
+    with pytest.raises(InputError) as caught:
+        capture(damaged, CONCEPTS, tmp_path / "m", short())
+    message = str(caught.value)
+    # Layer 1: 288 units of layer 0, then 96 + 32 before the site.
+    assert f"unit {288 + 128 + 7} (transformer.h.1.mlp.c_fc, 7)" in message
+    assert any(repr(text) in message for text in CONCEPTS.sentences)
+    assert not ResultFolder(tmp_path / "m").responses_ledger.is_closed
+
+
+def test_responses_outside_the_store_dtype_are_refused(
+    tiny_gpt2: Model, tmp_path: Path
+):
+    large = with_weight(
+        tiny_gpt2, "blocks.mlp_c_proj.bias", lambda b: b.at[2, 3].set(70_000)
+    )
+    with pytest.raises(InputError) as caught:
+        capture(large, CONCEPTS, tmp_path / "m", short(store_dtype="float16"))
+    message = str(caught.value)
+    assert "--store_dtype=float16" in message
+    assert "(transformer.h.2.mlp.c_proj, 3)" in message
+    assert any(repr(text) in message for text in CONCEPTS.sentences)
+    assert "is 7000" in message and "use float32" in message
+    assert not ResultFolder(tmp_path / "m").responses_ledger.is_closed
+
+
+@pytest.mark.parametrize(("dtype", "bits"), [("float16", 11), ("bfloat16", 8)])
+def test_narrow_stores_hold_the_rounded_responses(
+    full: ResultFolder, tiny_gpt2: Model, tmp_path: Path, dtype: Any, bits: int
+):
+    narrow = capture(tiny_gpt2, CONCEPTS, tmp_path / "m", short(store_dtype=dtype))
+    assert str(narrow.open_responses().dtype.numpy_dtype) == dtype
+    there = read_responses(narrow)
+    wanted = read_responses(full)[: len(there)]
+    error = np.abs(there - wanted)
+    assert (error <= np.abs(wanted) * 2.0**-bits + 1e-5).all()
+    assert (there == wanted.astype(arrays.DTYPES[dtype]).astype(np.float32)).mean() > 0.9
+
+
+def test_more_tokens_than_positions_are_refused(tiny_gpt2: Model, tmp_path: Path):
+    with pytest.raises(InputError, match="--seq_len=65: tiny-gpt2 has only 64"):
+        capture(tiny_gpt2, CONCEPTS, tmp_path / "m", settings(seq_len=65))
+    assert not (tmp_path / "m").exists()
+
+
+def test_a_pattern_without_sites_is_refused(tiny_gpt2: Model, tmp_path: Path):
+    with pytest.raises(InputError, match="--sites='encoder'.*attn.c_attn"):
+        capture(tiny_gpt2, CONCEPTS, tmp_path / "m", settings(sites="encoder"))
+    assert not (tmp_path / "m").exists()

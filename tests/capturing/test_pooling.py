@@ -1,0 +1,70 @@
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from expertjax.capturing.pooling import pool_fn, pool_tokens
+
+B, T, F = 5, 9, 4
+# Right padding, left padding, holes, one token, all tokens.
+MASK = np.array(
+    [
+        [1, 1, 1, 0, 0, 0, 0, 0, 0],
+        [0, 0, 0, 0, 0, 1, 1, 1, 1],
+        [0, 1, 1, 0, 1, 0, 1, 1, 0],
+        [0, 0, 0, 1, 0, 0, 0, 0, 0],
+        [1, 1, 1, 1, 1, 1, 1, 1, 1],
+    ],
+    bool,
+)
+ORACLE = {
+    "max": lambda z: z.max(axis=0),
+    "mean": lambda z: z.mean(axis=0),
+    "last": lambda z: z[-1],
+}
+
+
+def activations(sign: float = 1.0) -> np.ndarray:
+    z = np.random.default_rng(0).normal(size=(B, T, F)).astype(np.float32)
+    z = sign * np.abs(z)
+    z[~MASK] = 1e9  # padding would win
+    return z
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+@pytest.mark.parametrize("pooling", ["max", "mean", "last"])
+def test_only_counted_tokens_are_pooled(pooling: Any, sign: float):
+    z = activations(sign)
+    pooled = np.asarray(pool_tokens(pooling, jnp.asarray(MASK), jnp.asarray(z)))
+    wanted = np.stack([ORACLE[pooling](z[b][MASK[b]]) for b in range(B)])
+    assert pooled.dtype == np.float32
+    if pooling == "mean":
+        np.testing.assert_allclose(pooled, wanted, rtol=1e-6)
+    else:
+        assert (pooled == wanted).all()
+
+
+@pytest.mark.parametrize("pooling", ["max", "mean", "last"])
+def test_the_pool_function_compiles_and_says_the_same(pooling: Any):
+    z, mask = jnp.asarray(activations()), jnp.asarray(MASK)
+    compiled = jax.jit(lambda mask, z: pool_fn(pooling, mask)(z))(mask, z)
+    np.testing.assert_allclose(compiled, pool_tokens(pooling, mask, z), rtol=1e-6)
+
+
+def test_the_mean_of_narrow_activations_is_taken_in_float32():
+    z = jnp.ones((1, 1000, 1), jnp.bfloat16).at[0, 0, 0].set(129)
+    mean = pool_tokens("mean", jnp.ones((1, 1000), bool), z)
+    assert mean.dtype == jnp.float32
+    assert abs(float(mean[0, 0]) - 1.128) < 1e-5
+
+
+def test_an_activation_that_is_not_finite_is_not_hidden():
+    z = jnp.asarray(activations()).at[0, 1, 2].set(jnp.nan)
+    assert np.isnan(pool_tokens("max", jnp.asarray(MASK), z)[0, 2])
+
+
+def test_an_unknown_pooling_is_an_error():
+    with pytest.raises(ValueError, match="median"):
+        pool_tokens("median", jnp.asarray(MASK), jnp.asarray(activations()))  # type: ignore[arg-type]

@@ -1,0 +1,42 @@
+from typing import Any
+
+import pytest
+
+from expertjax.capturing.settings import CaptureSettings
+from expertjax.errors import InputError
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("pooling", "median"),
+        ("special_tokens", "maybe"),
+        ("long", "split"),
+        ("compute_dtype", "float16"),
+        ("store_dtype", "int8"),
+        ("compat", "other"),
+        ("seq_len", 0),
+        ("num_per_concept", -1),
+        ("batch_tokens", 0),
+        ("block_rows", 0),
+    ],
+)
+def test_a_bad_value_names_its_flag(name: str, value: Any):
+    with pytest.raises(InputError, match=f"--{name}={value}"):
+        CaptureSettings(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("pooling", "mean"),
+        ("special_tokens", "exclude"),
+        ("long", "truncate"),
+        ("compute_dtype", "bfloat16"),
+        ("store_dtype", "float16"),
+    ],
+)
+def test_the_reference_is_not_imitated_in_part(name: str, value: str):
+    assert CaptureSettings(compat="selfcond").compat == "selfcond"
+    with pytest.raises(InputError, match=f"--compat=selfcond needs --{name}="):
+        CaptureSettings(compat="selfcond", **{name: value})  # type: ignore[arg-type]

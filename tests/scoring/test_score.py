@@ -1,0 +1,298 @@
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import zarr
+
+from expertjax.capturing.capture import capture
+from expertjax.capturing.settings import CaptureSettings
+from expertjax.checkpoints.load import Model
+from expertjax.concepts.files import Concept
+from expertjax.concepts.pool import (
+    ConceptSet,
+    Membership,
+    build_concept_set,
+    permuted,
+)
+from expertjax.errors import InputError
+from expertjax.runtime.mesh import make_mesh
+from expertjax.scoring.average_precision import average_precision
+from expertjax.scoring.blocks import score_fn
+from expertjax.scoring.kernel import METRICS
+from expertjax.scoring.score import (
+    PERMUTED,
+    STORED,
+    ScoreSettings,
+    load_memberships,
+    score,
+    unit_blocks,
+)
+from expertjax.stores import arrays
+from expertjax.stores.folder import ResultFolder
+from tests.capturing.tiny_concepts import SEQ_LEN, tiny_concept_set, tiny_concepts
+
+CONCEPTS = tiny_concept_set()
+TWO_BLOCKS = ScoreSettings(block_bytes=1)  # 864 units are 512 and 352
+
+
+@pytest.fixture(scope="module")
+def captured(
+    tiny_gpt2: Model, tmp_path_factory: pytest.TempPathFactory
+) -> ResultFolder:
+    """Responses of 864 units, a few sentences dropped. Do not change it."""
+    out = tmp_path_factory.mktemp("captured") / "tiny-gpt2"
+    return capture(tiny_gpt2, CONCEPTS, out, CaptureSettings(seq_len=SEQ_LEN))
+
+
+@pytest.fixture(scope="module")
+def scored(
+    captured: ResultFolder, tmp_path_factory: pytest.TempPathFactory
+) -> ResultFolder:
+    """The same with its expertise, from two blocks. Do not change it."""
+    folder = copy(captured, tmp_path_factory.mktemp("scored"))
+    return score(folder, settings=TWO_BLOCKS)
+
+
+@pytest.fixture
+def folder(captured: ResultFolder, tmp_path: Path) -> ResultFolder:
+    return copy(captured, tmp_path)
+
+
+def copy(folder: ResultFolder, parent: Path) -> ResultFolder:
+    return ResultFolder(Path(shutil.copytree(folder.path, parent / folder.name)))
+
+
+def read_all(array: Any) -> np.ndarray:
+    return arrays.read(array, slice(0, array.shape[0]), slice(0, array.shape[1]))
+
+
+def expertise(folder: ResultFolder) -> dict[str, np.ndarray]:
+    return {name: read_all(folder.open_expertise(name)) for name in STORED}
+
+
+def content(folder: ResultFolder) -> dict[str, bytes]:
+    paths = [path for path in folder.path.rglob("*") if path.is_file()]
+    return {str(path.relative_to(folder.path)): path.read_bytes() for path in paths}
+
+
+def responses_to(folder: ResultFolder, texts: tuple[str, ...]) -> np.ndarray:
+    """Responses by text, which knows nothing of rows."""
+    there = folder.read_table("sentences")["text"].tolist()
+    return read_all(folder.open_responses())[[there.index(text) for text in texts]]
+
+
+def check_concept(
+    folder: ResultFolder, row: int, concept: Concept, responses: ResultFolder
+) -> None:
+    """One concept's APs from its own sentences and the public function."""
+    dropped = set(responses.read_table("dropped")["text"])
+    texts = [text for text in concept.positives if text not in dropped]
+    num_positives = len(texts)
+    texts += [text for text in concept.negatives if text not in dropped]
+    labels = (np.arange(len(texts)) < num_positives).astype(int)[:, None]
+    wanted = average_precision(responses_to(responses, tuple(texts)), labels)
+    there = read_all(folder.open_expertise("ap"))[row]
+    assert np.abs(there - wanted[0]).max() <= 1e-6
+
+
+def test_every_unit_is_scored_for_every_concept(scored: ResultFolder):
+    for row, concept in enumerate(tiny_concepts()):
+        check_concept(scored, row, concept, scored)
+    keys, members = load_memberships(scored)
+    assert keys == CONCEPTS.keys
+    x_NxU = read_all(scored.open_responses())
+    wanted = score_fn("compiled")(x_NxU, members)
+    there = expertise(scored)
+    for name in METRICS:
+        assert (there[name] == wanted[name]).all(), name
+
+
+def test_the_null_is_the_ap_under_one_permutation_a_concept(scored: ResultFolder):
+    _, members = load_memberships(scored)
+    shuffled = [permuted(member, i) for i, member in enumerate(members)]
+    x_NxU = read_all(scored.open_responses())
+    there = expertise(scored)
+    assert (there[PERMUTED] == score_fn("compiled")(x_NxU, shuffled)["ap"]).all()
+    assert (there[PERMUTED] != there["ap"]).mean() > 0.9
+
+
+def test_the_table_of_concepts_sums_it_up(scored: ResultFolder):
+    table, there = scored.read_table("concepts"), expertise(scored)
+    _, members = load_memberships(scored)
+    assert table["concept"].tolist() == list(CONCEPTS.keys)
+    assert table["group"].tolist() == ["sense"] * 3
+    assert table["n_pos"].tolist() == [m.num_positives for m in members]
+    assert table["n_neg"].tolist() == [m.num_negatives for m in members]
+    assert table["chance"].tolist() == [m.chance for m in members]
+    assert table["max_ap"].tolist() == there["ap"].max(axis=1).tolist()
+    assert table["null_max_ap"].tolist() == there[PERMUTED].max(axis=1).tolist()
+
+
+def test_others_can_read_the_expertise(scored: ResultFolder):
+    group = zarr.open_group(scored.expertise_path, mode="r")
+    assert sorted(name for name, _ in group.arrays()) == sorted(STORED)
+    for name, values in expertise(scored).items():
+        array = group[name]
+        assert isinstance(array, zarr.Array)
+        assert array.metadata.dimension_names == ("concept", "unit")
+        assert array.dtype == np.float32
+        assert (array[:] == values).all()
+
+
+def test_blocks_change_nothing(folder: ResultFolder, scored: ResultFolder):
+    whole = expertise(score(folder))
+    assert len(list((folder.path / ".blocks" / "expertise").iterdir())) == 2
+    for name, values in expertise(scored).items():
+        assert (whole[name] == values).all(), name
+
+
+@pytest.mark.parametrize("mesh", ["data:8", "data:4,model:2"])
+def test_the_kernels_agree_through_the_store(
+    folder: ResultFolder, scored: ResultFolder, mesh: str
+):
+    jax_kernel = ScoreSettings(kernel="jax")
+    there = expertise(score(folder, settings=jax_kernel, mesh=make_mesh(mesh)))
+    for name, values in expertise(scored).items():
+        scale = np.maximum(np.abs(values), 1)
+        assert (np.abs(there[name] - values) <= 1e-6 * scale).all(), name
+
+
+def test_blocks_are_whole_chunks_and_cover_all_units():
+    for num_units in (1, 512, 513, 864, 82_944):
+        for block_bytes in (1, 4 * 100 * 1500, 2**30):
+            blocks = unit_blocks((100, num_units), block_bytes)
+            assert blocks[0][0] == 0 and blocks[-1][1] == num_units
+            for (_, stop), (start, _) in zip(blocks, blocks[1:], strict=False):
+                assert stop == start and start % arrays.CHUNK_COLUMNS == 0
+    assert unit_blocks((100, 5000), 4 * 100 * 1500)[0] == (0, 1024)
+
+
+@pytest.mark.parametrize("block", [0, 1])
+def test_a_scoring_that_was_cut_short_ends_in_the_same_bytes(
+    scored: ResultFolder, tmp_path: Path, block: int
+):
+    cut = copy(scored, tmp_path)
+    cut.succeed()
+    cut.expertise_ledger.reopen()
+    ledger = cut.path / ".blocks" / "expertise"
+    (ledger / f"{block:06d}.json").unlink()
+    shards = {i: cut.expertise_path / "ap" / "c" / "0" / str(i) for i in range(2)}
+    kept = shards[1 - block].stat().st_mtime_ns
+    shards[block].unlink()
+    with pytest.raises(InputError, match="expertise.zarr: incomplete"):
+        cut.open_expertise("ap")
+    again = score(cut, settings=TWO_BLOCKS)
+    assert content(again) == content(scored)
+    assert shards[1 - block].stat().st_mtime_ns == kept
+    assert not (cut.path / "_SUCCESS").exists()
+
+
+@pytest.mark.parametrize("concepts", [None, CONCEPTS])
+def test_a_finished_scoring_is_not_run_again(
+    scored: ResultFolder, tmp_path: Path, concepts: ConceptSet | None
+):
+    done = copy(scored, tmp_path)
+    done.succeed()
+    shard = done.expertise_path / "ap" / "c" / "0" / "0"
+    before = shard.stat().st_mtime_ns
+    score(done, concepts, settings=TWO_BLOCKS)
+    assert shard.stat().st_mtime_ns == before
+    assert (done.path / "_SUCCESS").is_file()
+
+
+def test_other_concepts_over_the_same_sentences_go_elsewhere(
+    scored: ResultFolder, tmp_path: Path
+):
+    first, second, third = tiny_concepts()
+    other = Concept("mixed", "other", first.positives, third.negatives)
+    concepts = build_concept_set([second, other])
+    before = content(scored)
+    there = score(scored, concepts, tmp_path / "elsewhere" / scored.name)
+    assert content(scored) == before
+    check_concept(there, 0, second, scored)
+    check_concept(there, 1, other, scored)
+    assert load_memberships(there)[0] == ("sense/tiny-1", "mixed/other")
+    for name in ("units", "sentences", "dropped"):
+        assert there.read_table(name).equals(scored.read_table(name))
+    relative = there.read_run()["score"]["responses_folder"]
+    assert (there.path / relative).resolve() == scored.path.resolve()
+    assert not there.responses_path.exists()
+
+
+def test_other_concepts_are_refused_in_a_folder_that_has_expertise(
+    scored: ResultFolder,
+):
+    before = content(scored)
+    concepts = build_concept_set(tiny_concepts()[:2])
+    with pytest.raises(InputError, match="num_concepts: there 3, here 2"):
+        score(scored, concepts, settings=TWO_BLOCKS)
+    with pytest.raises(InputError, match="null_seed: there 0, here 1"):
+        score(scored, settings=ScoreSettings(block_bytes=1, null_seed=1))
+    assert content(scored) == before
+
+
+def test_the_folder_of_another_capture_is_refused(
+    scored: ResultFolder, tmp_path: Path
+):
+    other = ResultFolder(tmp_path / "other")
+    other.claim("capture", scored.read_run()["capture"] | {"pooling": "mean"})
+    before = content(other)
+    with pytest.raises(InputError, match="pooling: there 'mean', here 'max'"):
+        score(scored, out=other.path)
+    assert content(other) == before
+
+
+def test_a_sentence_that_was_never_captured_is_named(
+    captured: ResultFolder, tmp_path: Path
+):
+    # Some sentences of the capture were dropped; this is none of them.
+    assert len(captured.read_table("dropped")) > 0
+    first = tiny_concepts()[0]
+    odd = Concept("sense", "odd", (*first.positives, "Never seen."), first.negatives)
+    with pytest.raises(InputError, match="not captured: 'Never seen.'"):
+        score(captured, build_concept_set([odd]), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_concept_of_dropped_sentences_only_is_named(
+    captured: ResultFolder, tmp_path: Path
+):
+    dropped = tuple(captured.read_table("dropped")["text"])
+    gone = Concept("sense", "gone", dropped, tiny_concepts()[0].negatives)
+    with pytest.raises(InputError, match="sense/gone has no positive left"):
+        score(captured, build_concept_set([gone]), tmp_path / "out")
+
+
+def test_responses_are_not_scored_before_their_capture_is_complete(
+    folder: ResultFolder,
+):
+    folder.responses_ledger.reopen()
+    with pytest.raises(InputError, match="responses.zarr: incomplete"):
+        score(folder)
+    assert not folder.expertise_path.exists()
+
+
+@pytest.mark.parametrize("damage", ["flip", "truncate", "remove"])
+def test_damaged_responses_are_refused(folder: ResultFolder, damage: str):
+    shard = folder.responses_path / "c" / "0" / "0"
+    data = bytearray(shard.read_bytes())
+    data[len(data) // 3] ^= 1
+    if damage == "remove":
+        shard.unlink()
+    else:
+        shard.write_bytes(data if damage == "flip" else data[:-100])
+    with pytest.raises(InputError, match="responses.zarr.*a chunk is"):
+        score(folder)
+    assert not folder.expertise_ledger.is_closed
+    with pytest.raises(InputError, match="expertise.zarr: incomplete"):
+        folder.open_expertise("ap")
+
+
+def test_memberships_come_back_in_their_order(captured: ResultFolder):
+    keys, members = load_memberships(captured)
+    assert keys == CONCEPTS.keys
+    for member in members:
+        assert isinstance(member, Membership)
+        assert set(np.unique(member.label)) == {0, 1}
