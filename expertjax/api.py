@@ -3,18 +3,21 @@
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from jax.sharding import Mesh
 
 from expertjax.analysis.expertise import Expertise
 from expertjax.capturing import capture as capture_room
 from expertjax.capturing.settings import CaptureSettings
-from expertjax.checkpoints.load import Model, find_folder, load_model
+from expertjax.checkpoints.load import Model, load_model
+from expertjax.checkpoints.series import Member, expand
 from expertjax.concepts.files import check_name, read_concepts
 from expertjax.concepts.pool import ConceptSet, build_concept_set
 from expertjax.errors import InputError
 from expertjax.report.build import build_report
 from expertjax.runtime.mesh import make_mesh
+from expertjax.runtime.sharding import put_parameter
 from expertjax.scoring import score as scoring_room
 from expertjax.scoring.score import ScoreSettings
 from expertjax.stores.folder import ResultFolder
@@ -99,11 +102,12 @@ def find_experts(
     All inputs are checked before the first model runs.
 
     Args:
-      models: folders or hub ids.
+      models: folders, GGUF files, hub ids, or series of them (see
+        `checkpoints.series.expand`).
       concepts: concept folder.
       out: results go to `out/<model name>`.
       settings: see `FindSettings`.
-      names: of the models; by default those of their folders.
+      names: of the models or series; by default those of their folders.
 
     Returns:
       the models' result folders, each marked with `_SUCCESS`.
@@ -113,15 +117,25 @@ def find_experts(
     """
     settings = settings or FindSettings()
     mesh = make_mesh(settings.mesh)
-    jobs = _name_models(models, names)
+    members = _expand(models, names)
     concept_set = load_concepts(
         concepts,
         num_per_concept=settings.capture.num_per_concept,
         data_seed=settings.capture.data_seed,
     )
     folders = []
-    for name, path in jobs.items():
-        model = load_model(path, name=name, dtype=settings.capture.compute_dtype)
+    tokenizers: dict[Path | None, Any] = {None: None}  # each is loaded once
+    for member in members:
+        model = load_model(
+            str(member.path),
+            name=member.name,
+            dtype=settings.capture.compute_dtype,
+            put=put_parameter(mesh),
+            tokenizer=tokenizers.get(member.tokenizer, member.tokenizer),
+        )
+        if member.tokenizer:
+            tokenizers[member.tokenizer] = model.tokenizer
+        name = member.name
         folder = capture(model, concept_set, Path(out) / name, settings.capture, mesh)
         del model  # before the next one is loaded
         if "score" in settings.steps:
@@ -133,20 +147,18 @@ def find_experts(
     return folders
 
 
-def _name_models(models: Sequence[str], names: Sequence[str]) -> dict[str, str]:
-    """Name -> local folder of each model, all distinct."""
+def _expand(models: Sequence[str], names: Sequence[str]) -> list[Member]:
+    """All models, with distinct names."""
     if names and len(names) != len(models):
         raise InputError(f"{len(names)} --model_name for {len(models)} --model")
-    jobs: dict[str, str] = {}
-    for i, model in enumerate(models):
-        folder = find_folder(model)
-        # A hub snapshot's folder is named by its commit.
-        given = Path(model).resolve().name if Path(model).is_dir() else model
-        name = names[i] if names else given.rpartition("/")[2]
-        check_name(name, "--model_name")
-        if name in jobs:
-            raise InputError(
-                f"--model: two models are called {name!r}; give --model_name for each"
-            )
-        jobs[name] = str(folder)
-    return jobs
+    members: dict[str, Member] = {}
+    for model, name in zip(models, names or [""] * len(models), strict=True):
+        for member in expand(model, name or None):
+            check_name(member.name, "--model_name")
+            if member.name in members:
+                raise InputError(
+                    f"--model: two models are called {member.name!r}; give "
+                    "--model_name for each"
+                )
+            members[member.name] = member
+    return list(members.values())

@@ -1,6 +1,9 @@
 """What torch and transformers compute: sites by forward hooks, hidden, logits."""
 
+import collections
 import dataclasses
+import itertools
+import re
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +45,7 @@ def run_torch(
     forced: Forced | None = None,
     first_position: int = 0,
     explicit: bool = True,
+    time_major: bool = False,
 ) -> Reference:
     """Runs a torch model with explicit positions, forcing some units on the way.
 
@@ -54,19 +58,22 @@ def run_torch(
       forced: units that are set to a value at every token.
       first_position: position id of a sentence's first token (RoBERTa: 2).
       explicit: give the model position ids; some families take none.
+      time_major: its modules compute on [T, B, F].
     """
     import torch
 
     modules = dict(model.named_modules())
     seen: dict[str, np.ndarray] = {}
+    calls: collections.Counter[tuple[Site, str]] = collections.Counter()
     handles = []
     for site in sites:
         for layer in range(num_layers):
             name = site.module_name(layer)
-            torch_name, _, point = name.partition(":")
+            torch_name, _, point = re.sub(r"@\d+", "", name).partition(":")
             # A model without a head has no prefix.
             module = modules.get(torch_name) or modules[torch_name.split(".", 1)[1]]
-            hook = _hook(name, forced or {}, seen)
+            hook = _at_call(calls[site, torch_name], _hook(name, forced or {}, seen))
+            calls[site, torch_name] += 1  # layers that share one come in turn
             if point == "input":
                 handles.append(module.register_forward_pre_hook(_on_input(hook)))
             else:
@@ -85,7 +92,10 @@ def run_torch(
     return Reference(
         sites={
             site.name: np.stack(
-                [seen[site.module_name(layer)] for layer in range(num_layers)]
+                [
+                    _batch_major(seen[site.module_name(layer)], mask.shape, time_major)
+                    for layer in range(num_layers)
+                ]
             )
             for site in sites
         },
@@ -94,10 +104,17 @@ def run_torch(
     )
 
 
+def _batch_major(
+    values: np.ndarray, shape: tuple[int, ...], time_major: bool
+) -> np.ndarray:
+    """[B, T, F] of what a module gave, which may have flattened B and T."""
+    return values.swapaxes(0, 1) if time_major else values.reshape(*shape, -1)
+
+
 def _hook(name: str, forced: Forced, seen: dict[str, np.ndarray]) -> Any:
     def hook(module: Any, inputs: Any, output: Any) -> Any:
         # A block may return its residual stream with other things.
-        rest = output[1:] if isinstance(output, tuple) else None
+        rest = output[1:] if isinstance(output, tuple | list) else None
         values = (output if rest is None else output[0]).clone()
         for (where, index), value in forced.items():
             if where == name:
@@ -108,10 +125,21 @@ def _hook(name: str, forced: Forced, seen: dict[str, np.ndarray]) -> Any:
     return hook
 
 
+def _at_call(wanted: int, hook: Any) -> Any:
+    """The same at one of a module's calls only."""
+    calls = itertools.count()
+
+    def at_call(module: Any, inputs: Any, output: Any) -> Any:
+        return hook(module, inputs, output) if next(calls) == wanted else None
+
+    return at_call
+
+
 def _on_input(hook: Any) -> Any:
     """The same for what goes into a module."""
 
     def pre_hook(module: Any, inputs: Any) -> Any:
-        return (hook(module, None, inputs[0]), *inputs[1:])
+        values = hook(module, None, inputs[0])
+        return None if values is None else (values, *inputs[1:])
 
     return pre_hook

@@ -26,6 +26,7 @@ from expertjax.models.attention import Inputs
 from expertjax.models.edits import Probe
 from expertjax.models.sites import UnitTable
 from expertjax.runtime import mesh as meshes
+from expertjax.runtime import sharding
 from expertjax.stores import arrays
 from expertjax.stores.folder import ResultFolder
 from expertjax.typing import Array
@@ -99,8 +100,10 @@ def make_step(
         probe = Probe(pool=pool, record=record)
         return table.gather(module(Inputs.of(tokens, mask), probe).pooled)
 
-    split, whole = meshes.split_batch(mesh), meshes.replicated(mesh)
-    return jax.jit(step, in_shardings=(whole, split, split, split), out_shardings=split)
+    split = meshes.split_batch(mesh)
+    params = sharding.parameter_shardings(mesh, model.params)
+    shardings = (params, split, split, split)
+    return jax.jit(step, in_shardings=shardings, out_shardings=split)
 
 
 def _check_length(model: Model, settings: CaptureSettings) -> None:
@@ -217,7 +220,7 @@ def _run_blocks(
         multiple=meshes.data_size(mesh),
         full_padding=settings.compat == "selfcond",
     )
-    params = jax.device_put(model.params, meshes.replicated(mesh))
+    params = sharding.place_parameters(mesh, model.params)
     ledger, writer = folder.responses_ledger, _BlockWriter(folder, array)
     bounds = block_bounds(*shape, dtype.itemsize, settings.block_rows)
     with tqdm(total=shape[0], unit="sentence", desc=f"capture {model.name}") as bar:

@@ -1,7 +1,6 @@
 """Reading tensors out of checkpoint files, one at a time."""
 
-import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -9,7 +8,16 @@ import ml_dtypes
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from expertjax.errors import InputError, join_problems
+from expertjax.checkpoints.onnx_file import ONNXSource, find_onnx
+from expertjax.checkpoints.shards import KeyPlaces, weight_files
+from expertjax.checkpoints.torch_bin import TorchSource
+from expertjax.errors import InputError
+
+SAFETENSORS = "model.safetensors"
+PICKLE = "pytorch_model.bin"
+
+# numpy learns bfloat16 and the float8 types by this import.
+_ = ml_dtypes.bfloat16
 
 
 class TensorSource(Protocol):
@@ -28,77 +36,63 @@ class TensorSource(Protocol):
 
 
 class SafetensorsSource:
-    """One `.safetensors` file, or the shards that an index names."""
+    """Tensors of `.safetensors` files (github.com/huggingface/safetensors)."""
 
-    def __init__(self, folder: Path) -> None:
-        """Opens `model.safetensors` or `model.safetensors.index.json`.
+    def __init__(self, folder: Path, files: Sequence[Path]) -> None:
+        """Reads the headers.
+
+        Args:
+          folder: for messages.
+          files: that make up one checkpoint.
 
         Raises:
-          InputError: there is neither, a file is damaged or missing, or a tensor
-            is in two files.
+          InputError: a file is damaged, or a tensor is in two of them.
         """
         self.name = str(folder)
-        self._file_of: dict[str, Path] = {}
         self.shapes: dict[str, tuple[int, ...]] = {}
-        twice = []
-        for path in _safetensors_files(folder):
+        places = KeyPlaces(folder)
+        for path in files:
             try:
                 with safe_open(path, framework="np") as file:
                     for key in file.keys():  # noqa: SIM118 (not a dict)
-                        other = self._file_of.setdefault(key, path)
-                        if other != path:
-                            twice.append(f"{key!r}: {other.name} and {path.name}")
+                        places.add(key, path)
                         self.shapes[key] = tuple(file.get_slice(key).get_shape())
             except (SafetensorError, OSError) as error:
                 raise InputError(
                     f"{path}: cannot be read as safetensors ({error}); "
                     "copy or download it again"
                 ) from error
-        if twice:
-            raise InputError(join_problems(f"{folder}: tensors in two files:", twice))
+        self._file_of = places.check()
 
     def read(self, key: str) -> np.ndarray:
         """One tensor, in the dtype of the file."""
+        # Opened anew, so that pages of the file do not pile up in memory.
         with safe_open(self._file_of[key], framework="np") as file:
             return file.get_tensor(key)
+
+
+def has_weights(folder: Path) -> bool:
+    """Has a Hugging Face folder any file of weights that is read here?"""
+    files = (SAFETENSORS, f"{SAFETENSORS}.index.json", PICKLE, f"{PICKLE}.index.json")
+    return any((folder / f).is_file() for f in files) or find_onnx(folder) is not None
 
 
 def open_weights(folder: Path) -> TensorSource:
     """The tensors of a Hugging Face folder.
 
+    Safetensors are taken where there are any, then `pytorch_model.bin`, then ONNX.
+
     Raises:
-      InputError: the folder has no weights in a format that is read here.
+      InputError: the folder has no weights in a format that is read here, or
+        they are damaged.
     """
-    return SafetensorsSource(folder)
-
-
-def _safetensors_files(folder: Path) -> list[Path]:
-    index = folder / "model.safetensors.index.json"
-    single = folder / "model.safetensors"
-    if single.is_file():
-        return [single]
-    if not index.is_file():
-        found = sorted(path.name for path in folder.glob("*.bin"))
-        hint = f"; {found[0]} is a pickle: save as safetensors" if found else ""
-        raise InputError(
-            f"{folder}: neither model.safetensors nor {index.name} is there{hint}"
-        )
-    try:
-        weight_map = json.loads(index.read_text("utf-8"))["weight_map"]
-        names = sorted({Path(name).as_posix() for name in weight_map.values()})
-    except (OSError, ValueError, LookupError, AttributeError, TypeError) as error:
-        raise InputError(f"{index}: no valid index of shards ({error!r})") from error
-    problems = [
-        f"{name!r} leaves the folder"
-        if Path(name).name != name
-        else f"{name} is missing"
-        for name in names
-        if Path(name).name != name or not (folder / name).is_file()
-    ]
-    if problems:
-        raise InputError(join_problems(f"{index}: shards cannot be read:", problems))
-    return [folder / name for name in names]
-
-
-# numpy learns bfloat16 and the float8 types by this import.
-_ = ml_dtypes.bfloat16
+    if files := weight_files(folder, SAFETENSORS):
+        return SafetensorsSource(folder, files)
+    if files := weight_files(folder, PICKLE):
+        return TorchSource(folder, files)
+    if path := find_onnx(folder):
+        return ONNXSource(path)
+    raise InputError(
+        f"{folder}: neither {SAFETENSORS} nor {PICKLE} nor an index of either is "
+        "there, nor model.onnx"
+    )

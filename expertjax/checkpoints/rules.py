@@ -5,8 +5,10 @@ as ignored), every parameter must be filled, and every shape must fit. All
 problems are reported together.
 """
 
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 import jax
 import numpy as np
@@ -16,6 +18,7 @@ from expertjax.checkpoints.readers import TensorSource
 from expertjax.errors import InputError, join_problems
 from expertjax.models.family import Family, KeyRule
 
+_ALIGNMENT = 64  # bytes; XLA copies host arrays with less
 # Parameter path -> {layer, or None where nothing is stacked: (key, rule)}.
 Plan = dict[str, dict[int | None, tuple[str, KeyRule]]]
 
@@ -25,6 +28,7 @@ def load_params(
     source: TensorSource,
     abstract: nnx.State,
     put: Callable[[str, np.ndarray], jax.Array],
+    dtype: Any = np.float32,
 ) -> nnx.State:
     """Reads all parameters, one stacked tensor in host memory at a time.
 
@@ -33,9 +37,10 @@ def load_params(
       source: the checkpoint.
       abstract: the module's state as shapes (`nnx.eval_shape`).
       put: moves a host array to the device(s), given the parameter's path.
+      dtype: of the arrays that it is given.
 
     Returns:
-      the state with what `put` returned; it is given float32.
+      the state with what `put` returned.
 
     Raises:
       InputError: keys that are missing, unknown or matched twice, wrong shapes,
@@ -47,13 +52,11 @@ def load_params(
     shapes = {path: tuple(variable.shape) for path, variable in targets.items()}
     plan = plan_params(family, source, shapes)
     _check_tied(family, source, plan)
-    filled = [
-        (
-            tuple(path.split(".")),
-            targets[path].replace(put(path, _read(source, shapes[path], parts))),
-        )
-        for path, parts in plan.items()
-    ]
+    filled = []
+    for path, parts in plan.items():
+        value = put(path, _read(source, shapes[path], parts, dtype))
+        jax.block_until_ready(value)  # so that host arrays do not pile up
+        filled.append((tuple(path.split(".")), targets[path].replace(value)))
     return nnx.State.from_flat_path(filled)
 
 
@@ -126,7 +129,8 @@ def _exported(
         variable = params[rule.path]
         if "{layer}" in rule.key:
             for layer in range(variable.shape[0]):
-                yield rule.key.format(layer=layer), layer, rule, variable
+                if layer not in rule.lacking:
+                    yield rule.key.format(layer=layer), layer, rule, variable
         else:
             yield rule.key, None, rule, variable
 
@@ -200,6 +204,7 @@ def _check(
     for path, parts in plan.items():
         stacked = bool(parts) and None not in parts
         layers = set(range(wanted[path][0])) if stacked else {None}
+        layers = layers.difference(*(rule.lacking for _, rule in parts.values()))
         missing = layers - parts.keys()
         if not parts:
             problems.append(f"no tensor fills {path}")
@@ -225,10 +230,19 @@ def _read(
     source: TensorSource,
     shape: tuple[int, ...],
     parts: Mapping[int | None, tuple[str, KeyRule]],
+    dtype: Any,
 ) -> np.ndarray:
-    value = np.empty(shape, np.float32)
+    value = _zeros(shape, dtype)  # some layers may lack it
     for layer, (key, rule) in parts.items():
         tensor = source.read(key)
         target = value if layer is None else value[layer]
         target[...] = tensor.T if rule.transpose else tensor
     return value
+
+
+def _zeros(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """Aligned so that jax can use it as it is on CPUs."""
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    room = np.zeros(size + _ALIGNMENT, np.uint8)
+    start = -room.ctypes.data % _ALIGNMENT
+    return room[start : start + size].view(dtype).reshape(shape)

@@ -1,5 +1,6 @@
 """The tokenizer that lies beside a model's weights."""
 
+import hashlib
 import os
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,22 @@ _NAMED = ("bos_token", "eos_token", "pad_token")
 # Any of these is enough. To be checked, because transformers makes an empty
 # tokenizer without a word where it finds none of its files.
 _FILES = (("tokenizer.json",), ("vocab.json", "merges.txt"), ("vocab.txt",))
+_SETTINGS = ("tokenizer_config.json", "special_tokens_map.json")
+
+
+def has_tokenizer(folder: Path) -> bool:
+    """Are there files in the folder that a tokenizer can be made of?"""
+    return any(all((folder / f).is_file() for f in files) for files in _FILES)
+
+
+def tokenizer_digest(folder: Path) -> str:
+    """Tells the folder's tokenizer from others; "" where it has none."""
+    if not has_tokenizer(folder):
+        return ""
+    names = [*(name for files in _FILES for name in files), *_SETTINGS]
+    there = [folder / name for name in names if (folder / name).is_file()]
+    digests = [(p.name, hashlib.sha256(p.read_bytes()).hexdigest()) for p in there]
+    return repr(digests)
 
 
 def load_tokenizer(folder: Path, attributes: dict[str, Any]) -> Any:
@@ -29,7 +46,7 @@ def load_tokenizer(folder: Path, attributes: dict[str, Any]) -> Any:
     Raises:
       InputError: the folder has none that transformers can load.
     """
-    if not any(all((folder / f).is_file() for f in files) for files in _FILES):
+    if not has_tokenizer(folder):
         wanted = " or ".join(" and ".join(files) for files in _FILES)
         raise InputError(f"{folder}: no tokenizer; expected {wanted}")
     # Without torch, transformers warns that no models are available: we know.

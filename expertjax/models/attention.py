@@ -66,6 +66,16 @@ def split_heads(z_BxTxD: Array, num_heads: int) -> Array:
     return z_BxTxD.reshape(*z_BxTxD.shape[:2], num_heads, -1)
 
 
+def split_fused_heads(z_BxTx3D: Array, num_heads: int) -> tuple[Array, Array, Array]:
+    """[B, T, H * 3 * K] -> queries, keys and values, [B, T, H, K] each.
+
+    Of Megatron's layout, in which a head's query, key and value are neighbours.
+    """
+    z_BxTxHx3K = split_heads(z_BxTx3D, num_heads)
+    query, key, value = jnp.split(z_BxTxHx3K, 3, axis=-1)
+    return query, key, value
+
+
 def attend(
     tap: Tap,
     q_BxTxHxK: Array,
@@ -183,3 +193,32 @@ def alibi_slopes(num_heads: int) -> np.ndarray:
         more = 2.0 ** (-4.0 / power * np.arange(1, 2 * power + 1, 2))
         slopes = np.concatenate([slopes, more[: num_heads - power]])
     return slopes
+
+
+def relative_buckets(
+    distance: Array, num_buckets: int, max_distance: int = 128
+) -> Array:
+    """The buckets of keys by their distance (Raffel et al. 2020, section 2.1).
+
+    Half of them are for keys behind the query. The first half of either are for
+    one distance each, the others for ranges that grow in proportion to it.
+
+    Args:
+      distance: int, the key's position less the query's.
+      num_buckets: a multiple of 4.
+      max_distance: from here on all are in the last bucket.
+
+    Returns:
+      int of the same shape.
+    """
+    per_side = num_buckets // 2
+    exact = per_side // 2
+    # A table made once in float32, so that it rounds as torch does.
+    n = np.arange(max_distance + 1, dtype=np.float32)
+    ranges = np.log(np.maximum(n, exact) / exact) / np.float32(
+        np.log(max_distance / exact)
+    )
+    far = np.minimum(exact + (ranges * (per_side - exact)).astype(int), per_side - 1)
+    table = np.where(n < exact, n.astype(int), far)
+    bucket = jnp.asarray(table)[jnp.minimum(jnp.abs(distance), max_distance)]
+    return bucket + per_side * (distance > 0)

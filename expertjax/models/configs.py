@@ -37,7 +37,12 @@ _HARMLESS = frozenset(
 
 
 class ConfigReader:
-    """Takes attributes out of a config one by one and reports what is left."""
+    """Takes attributes out of a config one by one and reports what is left.
+
+    Attributes:
+      keys: the names of the checkpoint's tensors.
+      model_type: which of a family's architectures this is.
+    """
 
     def __init__(self, attributes: Mapping[str, Any], keys: Collection[str]) -> None:
         """Wraps one config.
@@ -48,10 +53,20 @@ class ConfigReader:
             that only some checkpoints of a family have.
         """
         self.keys = keys
+        self.model_type: str = attributes.get("model_type", "")
+        self._nested: dict[str, ConfigReader] = {}
         self._left = {k: v for k, v in attributes.items() if k not in _HARMLESS}
+        self._attributes = attributes
         self._problems: list[str] = []
 
-    def take(self, name: str, default: Any, kind: type | None = None) -> Any:
+    def take(
+        self,
+        name: str,
+        default: Any,
+        kind: type | None = None,
+        *,
+        nullable: bool = False,
+    ) -> Any:
         """The attribute's value, or Hugging Face's default.
 
         Args:
@@ -59,11 +74,12 @@ class ConfigReader:
           default: where the config does not have it.
           kind: bool, int (a size, so at least 1), float or str; that of the
             default unless given.
+          nullable: null is a value, and another than the default.
         """
         value = self._left.pop(name, default)
         kind = kind or type(default)
-        if value is default:
-            return default
+        if value is default or (nullable and value is None):
+            return value
         kinds: Any = (int, float) if kind is float else kind
         if not isinstance(value, kinds) or isinstance(value, bool) != (kind is bool):
             problem = f"{name}={value!r} should be of type {kind.__name__}"
@@ -72,6 +88,14 @@ class ConfigReader:
         else:
             return value
         self._problems.append(problem)
+        return default
+
+    def token_id(self, name: str, default: int) -> int:
+        """The number of a special token, for families that compute with it."""
+        value = self._attributes.get(name, default)
+        if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+            return value
+        self.require(False, f"{name}={value!r} should be the number of a token")
         return default
 
     def choose(self, name: str, default: str, choices: Collection[str]) -> str:
@@ -89,6 +113,43 @@ class ConfigReader:
             value in values, f"{name}={value!r} is not implemented, only {wanted}"
         )
 
+    def nested(self, *names: str) -> "ConfigReader":
+        """A reader of the object that one of these attributes holds.
+
+        What it does not understand is reported with all the rest. It has nothing
+        to read where no attribute is there, or none is more than null or {}.
+
+        Args:
+          *names: today's name and older ones; no two may say different things.
+        """
+        given = {name: self._left.pop(name, None) for name in names}
+        given = {name: value for name, value in given.items() if value}
+        name, value = next(iter(given.items()), (names[0], {}))
+        is_object = isinstance(value, Mapping)
+        self.require(is_object, f"{name}={value!r} should be an object")
+        same = all(other == value for other in given.values())
+        self.require(same, f"{' and '.join(given)} differ")
+        reader = ConfigReader(value if is_object else {}, self.keys)
+        self._nested[name] = reader
+        return reader
+
+    def rename(self, **names: str) -> None:
+        """Gives attributes their name of today.
+
+        Args:
+          **names: other name -> today's; both may be there if they agree.
+        """
+        for old, new in names.items():
+            if old in self._left:
+                value = self._left.pop(old)
+                same = self._left.setdefault(new, value) == value
+                self.require(same, f"{old}={value!r} and {new} differ")
+
+    @property
+    def is_empty(self) -> bool:
+        """Is there nothing left to read?"""
+        return not self._left
+
     def require(self, condition: bool, problem: str) -> None:
         """Reports the problem, with all others, unless the condition holds."""
         if not condition:
@@ -99,12 +160,21 @@ class ConfigReader:
         for name in names:
             self._left.pop(name, None)
 
-    def check(self, source: str) -> None:
-        """Raises InputError naming everything that was not understood."""
+    def problems(self) -> list[str]:
+        """Everything that was not understood."""
         unknown = [
             f"{name}={value!r} is not known" for name, value in self._left.items()
         ]
-        problems = self._problems + unknown
+        inside = [
+            f"{name}: {problem}"
+            for name, reader in self._nested.items()
+            for problem in reader.problems()
+        ]
+        return self._problems + unknown + inside
+
+    def check(self, source: str) -> None:
+        """Raises InputError naming everything that was not understood."""
+        problems = self.problems()
         if problems:
             raise InputError(
                 join_problems(f"{source}: this config is not understood:", problems)

@@ -39,6 +39,7 @@ class KeyRule:
         parameter (a tied output layer that was saved all the same).
       equals: path of the parameter that the passed over tensor has to equal;
         where it does not, the config is wrong about tying.
+      lacking: layers without this tensor, whose blocks do without the parameter.
     """
 
     key: str
@@ -46,6 +47,7 @@ class KeyRule:
     transpose: bool = False
     optional: bool = False
     equals: str = ""
+    lacking: tuple[int, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

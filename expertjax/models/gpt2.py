@@ -61,19 +61,28 @@ class Block(nnx.Module):
 
     def __call__(self, x_BxTxD: Array, tap: Tap, layer: Array, mask: Array) -> Array:
         """Returns the residual stream after attention and MLP."""
+        x_BxTxD = x_BxTxD + self.attention(self.ln_1(x_BxTxD), tap, layer, mask)
+        x_BxTxD = x_BxTxD + self.mlp(self.ln_2(x_BxTxD), tap)
+        return tap(":residual", x_BxTxD)
+
+    def attention(self, x_BxTxD: Array, tap: Tap, layer: Array, mask: Array) -> Array:
+        """What attention adds to the residual stream."""
         config = self.config
-        qkv = tap("attn.c_attn", self.c_attn(self.ln_1(x_BxTxD)))
+        qkv = tap("attn.c_attn", self.c_attn(x_BxTxD))
         q, k, v = (split_heads(z, config.num_heads) for z in jnp.split(qkv, 3, -1))
         scale = (config.width // config.num_heads) ** -0.5
         scale = jnp.float32(scale if config.scale_attention else 1.0)
         if config.scale_attention_by_layer:
             scale = scale / (layer + 1)
         heads = tap("attn.c_proj:input", attend(tap, q, k, v, mask, scale=scale))
-        x_BxTxD = x_BxTxD + tap("attn.c_proj", self.c_proj(heads))
-        hidden = tap("mlp.c_fc", self.c_fc(self.ln_2(x_BxTxD)))
-        hidden = tap("mlp.c_proj:input", activation(config.activation)(hidden))
-        x_BxTxD = x_BxTxD + tap("mlp.c_proj", self.mlp_c_proj(hidden))
-        return tap(":residual", x_BxTxD)
+        return tap("attn.c_proj", self.c_proj(heads))
+
+    def mlp(self, x_BxTxD: Array, tap: Tap) -> Array:
+        """What the MLP adds to the residual stream."""
+        hidden = tap("mlp.c_fc", self.c_fc(x_BxTxD))
+        hidden = activation(self.config.activation)(hidden)
+        hidden = tap("mlp.c_proj:input", hidden)
+        return tap("mlp.c_proj", self.mlp_c_proj(hidden))
 
 
 class GPT2(nnx.Module):
@@ -143,7 +152,8 @@ def _read_config(reader: ConfigReader) -> GPT2Config:
     )
 
 
-def _sites(config: GPT2Config) -> tuple[Site, ...]:
+def sites(config: GPT2Config) -> tuple[Site, ...]:
+    """The sites of one block."""
     d, f = config.width, config.mlp_width
     widths = {
         "attn.c_attn": 3 * d,
@@ -157,29 +167,33 @@ def _sites(config: GPT2Config) -> tuple[Site, ...]:
     return sites_of(_BLOCK, widths)
 
 
+BLOCK_RULES = rules_for(
+    _BLOCK,
+    {
+        "ln_1": ("blocks.ln_1", "norm"),
+        "attn.c_attn": ("blocks.c_attn", "conv1d"),
+        "attn.c_proj": ("blocks.c_proj", "conv1d"),
+        "ln_2": ("blocks.ln_2", "norm"),
+        "mlp.c_fc": ("blocks.c_fc", "conv1d"),
+        "mlp.c_proj": ("blocks.mlp_c_proj", "conv1d"),
+    },
+)
+# Constant causal masks that old checkpoints carry along.
+BLOCK_CONSTANTS = (_BLOCK + "attn.bias", _BLOCK + "attn.masked_bias")
+
 FAMILY = Family(
     name="gpt2",
     model_types=("gpt2",),
     causal=True,
     read_config=_read_config,
     build=GPT2,
-    sites=_sites,
+    sites=sites,
     prefix="transformer.",
     rules=(
         KeyRule("transformer.wte.weight", "wte.embedding"),
         KeyRule("transformer.wpe.weight", "wpe.embedding"),
         *rules_for("transformer.", {"ln_f": ("ln_f", "norm")}),
-        *rules_for(
-            _BLOCK,
-            {
-                "ln_1": ("blocks.ln_1", "norm"),
-                "attn.c_attn": ("blocks.c_attn", "conv1d"),
-                "attn.c_proj": ("blocks.c_proj", "conv1d"),
-                "ln_2": ("blocks.ln_2", "norm"),
-                "mlp.c_fc": ("blocks.c_fc", "conv1d"),
-                "mlp.c_proj": ("blocks.mlp_c_proj", "conv1d"),
-            },
-        ),
+        *BLOCK_RULES,
         KeyRule(
             "lm_head.weight",
             "lm_head.kernel",
@@ -188,6 +202,5 @@ FAMILY = Family(
             equals="wte.embedding",
         ),
     ),
-    # Constant causal masks that old checkpoints carry along.
-    ignored=(_BLOCK + "attn.bias", _BLOCK + "attn.masked_bias"),
+    ignored=BLOCK_CONSTANTS,
 )

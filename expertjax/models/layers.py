@@ -41,14 +41,26 @@ def activation(name: str) -> Callable[[Array], Array]:
     return ACTIVATIONS[name]
 
 
-def layer_norm(features: int, epsilon: float, rngs: nnx.Rngs, dtype: Any) -> nnx.Module:
+def layer_norm(
+    features: int,
+    epsilon: float,
+    rngs: nnx.Rngs,
+    dtype: Any,
+    *,
+    use_bias: bool = True,
+) -> nnx.Module:
     """LayerNorm as torch computes it.
 
     `use_fast_variance` would save a pass but cancels digits when the mean is
     large beside the spread, which residual streams are known for.
     """
     return nnx.LayerNorm(
-        features, epsilon=epsilon, use_fast_variance=False, dtype=dtype, rngs=rngs
+        features,
+        epsilon=epsilon,
+        use_bias=use_bias,
+        use_fast_variance=False,
+        dtype=dtype,
+        rngs=rngs,
     )
 
 

@@ -4,11 +4,53 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from expertjax.errors import InputError
-from expertjax.models import bert, gpt2
+from expertjax.models import (
+    albert,
+    bert,
+    bloom,
+    ctrl,
+    distilbert,
+    electra,
+    gemma2,
+    gemma3,
+    gpt2,
+    gpt_neox,
+    llama,
+    modernbert,
+    mpnet,
+    olmo2,
+    openai_gpt,
+    opt,
+    phi3,
+    roberta,
+    xlm,
+    xlnet,
+)
 from expertjax.models.configs import ConfigReader
 from expertjax.models.family import Family
 
-FAMILIES: tuple[Family, ...] = (bert.FAMILY, gpt2.FAMILY)
+FAMILIES: tuple[Family, ...] = (
+    albert.FAMILY,
+    bert.FAMILY,
+    bloom.FAMILY,
+    ctrl.FAMILY,
+    distilbert.FAMILY,
+    electra.FAMILY,
+    gemma2.FAMILY,
+    gemma3.FAMILY,
+    gpt2.FAMILY,
+    gpt_neox.FAMILY,
+    llama.FAMILY,
+    modernbert.FAMILY,
+    mpnet.FAMILY,
+    olmo2.FAMILY,
+    openai_gpt.FAMILY,
+    opt.FAMILY,
+    phi3.FAMILY,
+    roberta.FAMILY,
+    xlm.FAMILY,
+    xlnet.FAMILY,
+)
 
 _BY_MODEL_TYPE = {
     model_type: family for family in FAMILIES for model_type in family.model_types

@@ -11,7 +11,6 @@ import numpy as np
 from expertjax.errors import InputError
 from expertjax.typing import Array
 
-
 # A pattern for `UnitTable.build` that selects every point, linear or not.
 EVERY_POINT = "(|:)"
 
@@ -24,11 +23,17 @@ class Site:
     named with a colon and captured only when asked for: `X:input` is what goes
     into linear layer X (the heads' outputs, or the MLP's activations after
     nonlinearity and gating), `:residual` the residual stream after the block.
+
+    Layers that share their weights are the same torch modules. What they say is
+    not the same, so there the name has the layer too, behind an @:
+    `albert.encoder.albert_layer_groups.0@3.albert_layers.0.ffn` is the module
+    without `@3`, when it computes layer 3.
     """
 
     name: str  # within the block, e.g. "mlp.c_fc"
     features: int  # F
     module: str  # torch module, e.g. "transformer.h.{layer}.mlp.c_fc"
+    share: tuple[int, ...] = ()  # [L] what stands for {group}, if it is there
 
     @property
     def is_linear(self) -> bool:
@@ -37,20 +42,24 @@ class Site:
 
     def module_name(self, layer: int) -> str:
         """The Hugging Face torch module of this site in one layer."""
-        return self.module.format(layer=layer)
+        group = self.share[layer] if self.share else layer
+        return self.module.format(layer=layer, group=group)
 
 
-def sites_of(block: str, widths: Mapping[str, int]) -> tuple[Site, ...]:
+def sites_of(
+    block: str, widths: Mapping[str, int], share: tuple[int, ...] = ()
+) -> tuple[Site, ...]:
     """The sites of a block.
 
     Args:
       block: torch module of a block with a dot, e.g. "transformer.h.{layer}.".
       widths: site name -> F, in the order of computation.
+      share: [L] the group of each layer, where layers share their weights and
+        the block's name has `{group}`.
     """
+    point = block.removesuffix(".")
     return tuple(
-        Site(name, features, block.removesuffix(".") + name)
-        if name.startswith(":")
-        else Site(name, features, block + name)
+        Site(name, features, (point if name.startswith(":") else block) + name, share)
         for name, features in widths.items()
     )
 

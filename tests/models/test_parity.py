@@ -1,6 +1,7 @@
-"""Both families against torch: every site, hidden, logits, edits, padding."""
+"""All families against torch: every site, hidden, logits, edits, padding."""
 
 import dataclasses
+import importlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,15 +16,16 @@ from expertjax.checkpoints.load import Model, load_model
 from expertjax.models.attention import Inputs
 from expertjax.models.edits import Edit, Probe
 from expertjax.models.sites import EVERY_POINT, UnitTable
-from tests.tiny_models import make_tiny_bert, make_tiny_gpt2
+from tests.tiny_models import make_tiny, make_tiny_bert, make_tiny_gpt2
 from tests.torch_reference import Reference, load_torch, run_torch
 
 # Largest difference at real tokens, in standard deviations of the site; what is
-# seen is 4e-6. The wrong epsilon, GELU or scale exceeds it in these cases.
-TOLERANCE = 2e-5
+# seen is 4e-6, and 2e-5 behind ModernBERT's gates, where torch itself is 8e-6 away
+# from what it says in float64. The wrong epsilon, GELU or scale exceeds it.
+TOLERANCE = 4e-5
 LENGTHS = (12, 7, 1, 9)
 
-CASES = {
+CASES: dict[str, tuple[Callable[..., Path], dict[str, Any]]] = {
     "gpt2": (make_tiny_gpt2, {}),
     "gpt2-relu-inner": (
         make_tiny_gpt2,
@@ -70,6 +72,16 @@ CASES = {
     "bert-headless": (make_tiny_bert, {"architecture": "BertModel"}),
 }
 
+# Case -> how torch has to be run: options of `run_torch`, and "sides" where
+# Hugging Face itself is right for one padding side only.
+OPTIONS: dict[str, dict[str, Any]] = {}
+
+for _path in sorted(Path(__file__).parent.glob("cases_*.py")):
+    _cases = importlib.import_module(f"tests.models.{_path.stem}")
+    for _name, (_architecture, _attributes) in _cases.CASES.items():
+        CASES[_name] = make_tiny, {"architecture": _architecture} | _attributes
+    OPTIONS |= getattr(_cases, "OPTIONS", {})
+
 
 @dataclasses.dataclass(frozen=True)
 class Case:
@@ -78,11 +90,16 @@ class Case:
     torch: Any
     model: Model
     forward: Callable[..., dict[str, Any]]
+    options: dict[str, Any]
 
-    def reference(self, tokens: np.ndarray, mask: np.ndarray, **options: Any) -> Any:
-        return run_torch(
-            self.torch, tokens, mask, self.model.sites, self.model.num_layers, **options
-        )
+    def reference(
+        self, side: str, tokens: np.ndarray, mask: np.ndarray, **options: Any
+    ) -> Any:
+        own = dict(self.options)
+        if side not in own.pop("sides", ("right", "left")):
+            pytest.skip(f"transformers itself is wrong for padding on the {side}")
+        sites, num_layers = self.model.sites, self.model.num_layers
+        return run_torch(self.torch, tokens, mask, sites, num_layers, **own, **options)
 
 
 @pytest.fixture(scope="module", params=CASES)
@@ -91,13 +108,17 @@ def case(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Case:
     folder: Path = make(tmp_path_factory.mktemp("parity") / "model", **overrides)
     model = load_model(str(folder))
     architecture = model.attributes["architectures"][0]
-    return Case(load_torch(folder, architecture), model, jax.jit(forward_of(model)))
+    torch_model = load_torch(folder, architecture)
+    options = OPTIONS.get(request.param, {})
+    return Case(torch_model, model, jax.jit(forward_of(model)), options)
 
 
 def forward_of(model: Model) -> Callable[..., dict[str, Any]]:
     """f(tokens, mask, edit): all sites unpooled, hidden, logits if it has them."""
     record = frozenset(site.name for site in model.sites)
-    has_logits = getattr(model.config, "masked_lm_head", True)
+    has_logits = all(
+        getattr(model.config, name, True) for name in ("masked_lm_head", "lm_head")
+    )
 
     def forward(tokens: Any, mask: Any, edit: Edit | None) -> dict[str, Any]:
         module = nnx.merge(model.graphdef, model.params)
@@ -135,14 +156,15 @@ def assert_same(ours: dict[str, Any], reference: Reference, mask: np.ndarray) ->
         for layer, z_BxTxF in enumerate(theirs):
             assert_close(ours["sites"][name][layer], z_BxTxF, real, f"{name} {layer}")
     assert_close(ours["hidden"], reference.hidden, real, "hidden")
-    if reference.logits is not None:
+    # A classifier has [B, classes], a discriminator [B, T]: not those meant here.
+    if reference.logits is not None and reference.logits.ndim == 3:
         assert_close(ours["logits"], reference.logits, real, "logits")
 
 
 @pytest.mark.parametrize("side", ["right", "left"])
 def test_every_output_is_that_of_torch(case: Case, side: str) -> None:
     tokens, mask = batch(case.model, side)
-    reference = case.reference(tokens, mask)
+    reference = case.reference(side, tokens, mask)
     assert_same(case.forward(tokens, mask, None), reference, mask)
 
 
@@ -162,7 +184,7 @@ def test_forced_units_change_all_that_torch_changes(case: Case, side: str) -> No
     names = zip(table.module[units], table.index[units], strict=True)
     forced = dict(zip(names, values.tolist(), strict=True))
     tokens, mask = batch(model, side)
-    reference = case.reference(tokens, mask, forced=forced)
+    reference = case.reference(side, tokens, mask, forced=forced)
     assert_same(case.forward(tokens, mask, edit), reference, mask)
 
 
@@ -187,7 +209,8 @@ def test_identity_edit_changes_nothing(case: Case) -> None:
     for ours, theirs in zip(
         jax.tree.leaves(edited), jax.tree.leaves(plain), strict=True
     ):
-        tolerance = 1e-6 * np.abs(np.asarray(theirs)).max()
+        # XLA fuses the two otherwise, and gated MLPs multiply what it rounds.
+        tolerance = 5e-6 * np.abs(np.asarray(theirs)).max()
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=tolerance)
 
 

@@ -1,0 +1,216 @@
+"""Models of llama.cpp: one `.gguf` file with weights, sizes and tokens.
+
+The file is turned into what a Hugging Face folder would hold: a `config.json` and
+tensors by their names there, dequantised. Formats: see `gguf_tables.py`.
+"""
+
+import re
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from expertjax.checkpoints.gguf_rope import read_rope
+from expertjax.checkpoints.gguf_tables import ARCHITECTURES, Architecture
+from expertjax.errors import InputError, join_problems
+
+SUFFIX = ".gguf"
+# What llama.cpp does at these numbers of layers is not in the metadata: it divides
+# the queries by the square root of D / H there, elsewhere by that of K.
+_WIDE_QUERIES = {"gemma2": 46, "gemma3": 62}
+# The others have no value that would go without saying.
+_OPTIONAL = {"num_key_value_heads", "head_dim", "final_logit_softcapping"}
+_FACTORS = "rope_freqs.weight"  # a table, no parameter
+
+
+def find_gguf(folder: Path) -> Path | None:
+    """The GGUF file of a folder, where one lies alone without a config.json.
+
+    Raises:
+      InputError: there are several.
+    """
+    if (folder / "config.json").is_file():
+        return None
+    found = sorted(folder.glob(f"*{SUFFIX}"))
+    if len(found) > 1:
+        names = ", ".join(path.name for path in found)
+        raise InputError(f"{folder}: which of {names}? Give the path of one")
+    return found[0] if found else None
+
+
+class GGUFFile:
+    """One file; a source of tensors, too.
+
+    Attributes:
+      path: of the file.
+      metadata: its key-value pairs.
+      architecture: its row of the tables.
+      attributes: the `config.json` that they amount to.
+      shapes: Hugging Face's tensor name -> shape.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Reads everything but the tensors' values.
+
+        Raises:
+          InputError: gguf is not installed, the file is damaged, or says what is
+            not understood.
+        """
+        self.path = path
+        reader = _open(path)
+        self.metadata: dict[str, Any] = {
+            name: _plain(field.contents()) for name, field in reader.fields.items()
+        }
+        name = self.metadata.get("general.architecture")
+        if name not in ARCHITECTURES:
+            known = ", ".join(ARCHITECTURES)
+            raise InputError(f"{path}: architecture {name!r}; known: {known}")
+        self.architecture: Architecture = ARCHITECTURES[name]
+        self._tensors = {tensor.name: tensor for tensor in reader.tensors}
+        self._of_key = self._name_tensors()
+        self.attributes = self._read_attributes(name)
+        self.shapes: dict[str, tuple[int, ...]] = {
+            key: _shape(tensor)[:: -1 if self.architecture.is_transposed(key) else 1]
+            for key, tensor in self._of_key.items()
+        }
+
+    @property
+    def name(self) -> str:
+        """The file, for messages."""
+        return str(self.path)
+
+    def read(self, key: str) -> np.ndarray:
+        """One tensor as Hugging Face has it, in float32.
+
+        Raises:
+          InputError: of a kind of quantisation that is not known.
+        """
+        from gguf.quants import dequantize
+
+        tensor = self._of_key[key]
+        try:
+            values = dequantize(tensor.data, tensor.tensor_type)
+        except (NotImplementedError, ValueError) as error:
+            kind = tensor.tensor_type.name
+            raise InputError(
+                f"{self.path}: {tensor.name} cannot be dequantised from {kind} "
+                f"({error}); convert the model to another kind"
+            ) from error
+        values = values.reshape(_shape(tensor))
+        return self.architecture.restore(key, values, self.attributes)
+
+    def _name_tensors(self) -> dict[str, Any]:
+        """Hugging Face's name -> tensor."""
+        patterns = [
+            (re.compile(re.escape(name).replace(r"\{layer\}", r"(\d+)")), module)
+            for name, module in self.architecture.modules.items()
+        ]
+        named, unknown = {}, []
+        for name, tensor in self._tensors.items():
+            stem, _, kind = name.rpartition(".")
+            matches = [(p.fullmatch(stem), module) for p, module in patterns]
+            found = [(m, module) for m, module in matches if m]
+            if found and kind in ("weight", "bias"):
+                match, module = found[0]
+                layer = match[1] if match.groups() else None
+                named[f"{module.format(layer=layer)}.{kind}"] = tensor
+            elif name != _FACTORS:
+                unknown.append(f"tensor {name!r} is not known")
+        if unknown:
+            raise InputError(join_problems(f"{self.path}: not understood:", unknown))
+        return named
+
+    def _read_attributes(self, architecture: str) -> dict[str, Any]:
+        rows, prefix = self.architecture, f"{architecture}."
+        given = {
+            name.removeprefix(prefix): value
+            for name, value in self.metadata.items()
+            if name.startswith(prefix)
+        }
+        attributes: dict[str, Any] = {"model_type": rows.model_type}
+        attributes |= {"architectures": [rows.class_name], **rows.fixed}
+        attributes |= rows.defaults
+        for name, attribute in rows.numbers.items():
+            if isinstance(given.get(name), (int, float)):
+                attributes[attribute] = given.pop(name)
+        missing = [
+            f"{prefix}{name} is missing or no number"
+            for name, attribute in rows.numbers.items()
+            if attribute not in attributes and attribute not in _OPTIONAL
+        ]
+        if missing:
+            raise InputError(join_problems(f"{self.path}: not understood:", missing))
+        if "token_embd.weight" in self._tensors:
+            attributes["vocab_size"] = _shape(self._tensors["token_embd.weight"])[0]
+        attributes["tie_word_embeddings"] = "output.weight" not in self._tensors
+        for name in ("bos", "eos"):
+            token = self.metadata.get(f"tokenizer.ggml.{name}_token_id")
+            attributes[f"{name}_token_id"] = token
+        given.pop("vocab_size", None)
+        problems = list(self._adapt(architecture, attributes, given))
+        problems += [f"{prefix}{name}={value!r}" for name, value in given.items()]
+        if self.metadata.get("split.count", 1) > 1:
+            problems.append("it is one of several parts; merge them (gguf-split)")
+        if problems:
+            raise InputError(join_problems(f"{self.path}: not understood:", problems))
+        return attributes
+
+    def _adapt(
+        self, architecture: str, attributes: dict[str, Any], given: dict[str, Any]
+    ) -> Iterator[str]:
+        """What is no plain number; takes what it understands out of `given`."""
+        heads = attributes.get("num_attention_heads")
+        if heads is None:  # GPT-2, which rotates nothing
+            return
+        attributes.setdefault("num_key_value_heads", heads)
+        rotated = given.pop("rope.dimension_count", None)
+        width = attributes.setdefault("head_dim", attributes["hidden_size"] // heads)
+        if rotated not in (None, width):
+            yield f"only {rotated} of {width} coordinates of a head are rotated"
+        if (other := given.pop("attention.value_length", width)) != width:
+            yield f"values of width {other} beside keys of width {width}"
+        if architecture == "llama":
+            attributes["attention_bias"] = "blk.0.attn_q.bias" in self._tensors
+            attributes["mlp_bias"] = "blk.0.ffn_up.bias" in self._tensors
+        if architecture in _WIDE_QUERIES:
+            wide = attributes["num_hidden_layers"] == _WIDE_QUERIES[architecture]
+            scalar = attributes["hidden_size"] // heads if wide else width
+            attributes["query_pre_attn_scalar"] = scalar
+        factors = self._tensors.get(_FACTORS)
+        table = None if factors is None else np.asarray(factors.data, np.float32)
+        yield from read_rope(attributes, given, table)
+
+    @cached_property
+    def tokens(self) -> dict[str, Any]:
+        """The metadata of the tokenizer, without its prefix."""
+        prefix = "tokenizer.ggml."
+        return {
+            name.removeprefix(prefix): value
+            for name, value in self.metadata.items()
+            if name.startswith(prefix)
+        }
+
+
+def _open(path: Path) -> Any:
+    try:
+        from gguf import GGUFReader
+    except ImportError as error:
+        raise InputError(f"{path}: needs the gguf package; install it") from error
+    try:
+        return GGUFReader(path)
+    except Exception as error:  # damage shows in many ways
+        raise InputError(
+            f"{path}: cannot be read as GGUF ({error}); copy or download it again"
+        ) from error
+
+
+def _shape(tensor: Any) -> tuple[int, ...]:
+    """In numpy's order; GGUF names the fastest axis first."""
+    return tuple(int(size) for size in reversed(tensor.shape))
+
+
+def _plain(value: Any) -> Any:
+    """Numbers as they were meant: 1e-05 rather than float32's nearest to it."""
+    return float(str(np.float32(value))) if isinstance(value, float) else value

@@ -1,0 +1,110 @@
+"""Llama and its like: Touvron et al. 2023, as `transformers` defines them.
+
+Mistral (Jiang et al. 2023), Qwen2 and Qwen3 differ by options; SmolLM, TinyLlama
+and many others are Llamas by their configs.
+"""
+
+from typing import Any
+
+from expertjax.models.configs import ConfigReader
+from expertjax.models.decoder import IGNORED, Decoder, decoder_rules, decoder_sites
+from expertjax.models.decoder_config import DecoderConfig, read_common, read_sliding
+from expertjax.models.family import Family
+from expertjax.models.rotary import read_flat_rotary
+
+_SHARED = {
+    "vocab_size": 32000,
+    "hidden_size": 4096,
+    "intermediate_size": 22016,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 32,
+    "head_dim": None,
+    "hidden_act": "silu",
+    "max_position_embeddings": 32768,
+    "rms_norm_eps": 1e-6,
+    "tie_word_embeddings": False,
+}
+# Hugging Face's, by `model_type`.
+_DEFAULTS: dict[str, dict[str, Any]] = {
+    "llama": _SHARED
+    | {
+        "intermediate_size": 11008,
+        "num_key_value_heads": None,
+        "max_position_embeddings": 2048,
+    },
+    "mistral": _SHARED
+    | {
+        "intermediate_size": 14336,
+        "num_key_value_heads": 8,
+        "max_position_embeddings": 131072,
+    },
+    "qwen2": _SHARED | {"vocab_size": 151936},
+    "qwen3": _SHARED | {"vocab_size": 151936, "head_dim": 128},
+}
+
+
+def _read_config(reader: ConfigReader) -> DecoderConfig:
+    defaults = _DEFAULTS[reader.model_type]
+    common = read_common(reader, defaults)
+    rotary = read_flat_rotary(
+        reader, common["head_width"], longest=defaults["max_position_embeddings"]
+    )
+    read_options = {
+        "llama": _read_llama,
+        "mistral": _read_mistral,
+        "qwen2": _read_qwen,
+        "qwen3": _read_qwen,
+    }[reader.model_type]
+    options = read_options(reader, common["num_layers"])
+    return DecoderConfig(**common, rotary=rotary, **options)
+
+
+def _read_llama(reader: ConfigReader, num_layers: int) -> dict[str, Any]:
+    # Tensor parallelism in training; SmolLM's notes on itself and on a browser.
+    reader.ignore("pretraining_tp", "is_llama_config", "transformers.js_config")
+    reader.only("rope_interleaved", False)
+    bias = reader.take("attention_bias", False)
+    mlp_bias = reader.take("mlp_bias", False)
+    return {"qkv_bias": bias, "out_bias": bias, "mlp_bias": mlp_bias}
+
+
+def _read_mistral(reader: ConfigReader, num_layers: int) -> dict[str, Any]:
+    window = reader.take("sliding_window", 4096, nullable=True)
+    reader.only("layer_types", None)
+    return read_sliding(reader, window, (window is not None,) * num_layers)
+
+
+def _read_qwen(reader: ConfigReader, num_layers: int) -> dict[str, Any]:
+    reader.only("use_mrope", False)  # positions in images
+    window = reader.take("sliding_window", 4096, nullable=True)
+    # A number of layers that, unlike a size, may be 0.
+    full_layers = reader.take("max_window_layers", 28, float)
+    if not reader.take("use_sliding_window", False):
+        window = None
+    by_default = tuple(
+        window is not None and layer >= full_layers for layer in range(num_layers)
+    )
+    options = read_sliding(reader, window, by_default)
+    if reader.model_type == "qwen2":
+        return options | {"qkv_bias": True}
+    bias = reader.take("attention_bias", False)
+    return options | {"qkv_bias": bias, "out_bias": bias, "qk_norm": "head"}
+
+
+FAMILY = Family(
+    name="llama",
+    model_types=tuple(_DEFAULTS),
+    causal=True,
+    read_config=_read_config,
+    build=Decoder,
+    sites=decoder_sites,
+    prefix="model.",
+    rules=decoder_rules(
+        {
+            "input_layernorm": "attention_pre_norm",
+            "post_attention_layernorm": "mlp_pre_norm",
+        }
+    ),
+    ignored=IGNORED,
+)
