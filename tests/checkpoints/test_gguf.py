@@ -186,10 +186,14 @@ def test_an_unknown_architecture_is_refused(tmp_path: Path) -> None:
 
 
 def test_unknown_tensors_are_refused(llama: Path, tmp_path: Path) -> None:
-    tensors = converted(llama, "llama") | {"blk.0.ffn_gate_inp.weight": np.zeros(4, "f4")}
+    tensors = converted(llama, "llama") | {
+        "blk.0.ffn_gate_inp.weight": np.zeros(4, "f4")
+    }
     metadata, tokens = sizes(llama, "llama"), tokens_of(llama)
     path = write_gguf(tmp_path / "x.gguf", "llama", metadata, tokens, tensors)
-    with pytest.raises(InputError, match=r"'blk\.0\.ffn_gate_inp\.weight' is not known"):
+    with pytest.raises(
+        InputError, match=r"'blk\.0\.ffn_gate_inp\.weight' is not known"
+    ):
         load_model(str(path))
 
 

@@ -1,0 +1,209 @@
+"""Tiny checkpoints of all families on both sides, and how far they are apart.
+
+`python -m tests.models.parity` prints the table of largest errors as Markdown; it
+stands in `expertjax/models/PARITY.md`.
+"""
+
+import dataclasses
+import importlib
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from flax import nnx
+
+from expertjax.checkpoints.load import Model, load_model
+from expertjax.models.attention import Inputs
+from expertjax.models.edits import Edit, Probe
+from tests.tiny_models import make_tiny, make_tiny_bert, make_tiny_gpt2
+from tests.torch_reference import Reference, load_torch, run_torch
+
+LENGTHS = (12, 7, 1, 9)
+
+CASES: dict[str, tuple[Callable[..., Path], dict[str, Any]]] = {
+    "gpt2": (make_tiny_gpt2, {}),
+    "gpt2-relu-inner": (
+        make_tiny_gpt2,
+        {"n_inner": 56, "activation_function": "relu"},
+    ),
+    "gpt2-tanh-by-layer": (
+        make_tiny_gpt2,
+        {
+            "activation_function": "gelu_pytorch_tanh",
+            "scale_attn_by_inverse_layer_idx": True,
+            "reorder_and_upcast_attn": True,
+        },
+    ),
+    "gpt2-unscaled-epsilon": (
+        make_tiny_gpt2,
+        {"scale_attn_weights": False, "layer_norm_epsilon": 1e-2},
+    ),
+    "gpt2-untied-one-head": (
+        make_tiny_gpt2,
+        {"tie_word_embeddings": False, "n_head": 1, "activation_function": "gelu"},
+    ),
+    "gpt2-headless": (
+        make_tiny_gpt2,
+        {"architecture": "GPT2Model", "activation_function": "silu"},
+    ),
+    "bert": (make_tiny_bert, {}),
+    "bert-relu-epsilon": (
+        make_tiny_bert,
+        {"hidden_act": "relu", "layer_norm_eps": 1e-2, "num_attention_heads": 8},
+    ),
+    "bert-pretraining-one-type": (
+        make_tiny_bert,
+        {
+            "architecture": "BertForPreTraining",
+            "type_vocab_size": 1,
+            "layer_norm_eps": 1e-5,
+            "intermediate_size": 40,
+        },
+    ),
+    "bert-untied": (
+        make_tiny_bert,
+        {"tie_word_embeddings": False, "hidden_act": "gelu_new"},
+    ),
+    "bert-headless": (make_tiny_bert, {"architecture": "BertModel"}),
+}
+
+# Case -> how torch has to be run: options of `run_torch`, and "sides" where
+# Hugging Face itself is right for one padding side only.
+OPTIONS: dict[str, dict[str, Any]] = {}
+
+for _path in sorted(Path(__file__).parent.glob("cases_*.py")):
+    _cases = importlib.import_module(f"tests.models.{_path.stem}")
+    for _name, (_architecture, _attributes) in _cases.CASES.items():
+        CASES[_name] = make_tiny, {"architecture": _architecture} | _attributes
+    OPTIONS |= getattr(_cases, "OPTIONS", {})
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One checkpoint on both sides, and our jitted forward pass."""
+
+    torch: Any
+    model: Model
+    forward: Callable[..., dict[str, Any]]
+    options: dict[str, Any]
+
+    def reference(
+        self, side: str, tokens: np.ndarray, mask: np.ndarray, **options: Any
+    ) -> Any:
+        own = dict(self.options)
+        if side not in own.pop("sides", ("right", "left")):
+            pytest.skip(f"transformers itself is wrong for padding on the {side}")
+        sites, num_layers = self.model.sites, self.model.num_layers
+        return run_torch(self.torch, tokens, mask, sites, num_layers, **own, **options)
+
+
+def make_case(name: str, folder: Path) -> Case:
+    """Writes a tiny checkpoint and loads it on both sides."""
+    make, overrides = CASES[name]
+    make(folder, **overrides)
+    model = load_model(str(folder))
+    torch_model = load_torch(folder, model.attributes["architectures"][0])
+    options = OPTIONS.get(name, {})
+    return Case(torch_model, model, jax.jit(forward_of(model)), options)
+
+
+def forward_of(model: Model) -> Callable[..., dict[str, Any]]:
+    """f(tokens, mask, edit): all sites unpooled, hidden, logits if it has them."""
+    record = frozenset(site.name for site in model.sites)
+    has_logits = all(
+        getattr(model.config, name, True) for name in ("masked_lm_head", "lm_head")
+    )
+
+    def forward(tokens: Any, mask: Any, edit: Edit | None) -> dict[str, Any]:
+        module = nnx.merge(model.graphdef, model.params)
+        out = module(Inputs.of(tokens, mask), Probe(edit, lambda z: z, record))
+        logits = module.logits(out.hidden) if has_logits else None
+        return {"sites": out.pooled, "hidden": out.hidden, "logits": logits}
+
+    return forward
+
+
+def batch(model: Model, side: str) -> tuple[np.ndarray, np.ndarray]:
+    """Random tokens [B, T] with padding on one side, and their mask."""
+    rng = np.random.default_rng(0)
+    width = max(LENGTHS)
+    tokens = np.zeros((len(LENGTHS), width), np.int64)
+    mask = np.zeros_like(tokens)
+    for row, length in enumerate(LENGTHS):
+        where = slice(0, length) if side == "right" else slice(width - length, width)
+        tokens[row, where] = rng.integers(1, model.config.vocab_size, length)
+        mask[row, where] = 1
+    return tokens, mask
+
+
+def errors(
+    ours: dict[str, Any], reference: Reference, mask: np.ndarray
+) -> dict[str, float]:
+    """Largest differences at real tokens, in standard deviations of each output.
+
+    Returns:
+      "<site> <layer>", "hidden" and, where there are any, "logits".
+    """
+    real = mask.astype(bool)
+
+    def error(ours: Any, theirs: np.ndarray) -> float:
+        ours, theirs = np.asarray(ours)[real], theirs[real]
+        return float(np.abs(ours - theirs).max() / theirs.std())
+
+    found = {
+        f"{name} {layer}": error(ours["sites"][name][layer], z_BxTxF)
+        for name, theirs in reference.sites.items()
+        for layer, z_BxTxF in enumerate(theirs)
+    }
+    found["hidden"] = error(ours["hidden"], reference.hidden)
+    # A classifier has [B, classes], a discriminator [B, T]: not those meant here.
+    if reference.logits is not None and reference.logits.ndim == 3:
+        found["logits"] = error(ours["logits"], reference.logits)
+    return found
+
+
+KINDS = ("linear layers", "inputs of linear layers", "residual", "hidden", "logits")
+
+
+def kind_of(output: str) -> str:
+    """The column of `print_table` for one output of `errors`."""
+    if output in ("hidden", "logits"):
+        return output
+    _, colon, point = output.partition(" ")[0].partition(":")
+    named = {"": "linear layers", "input": "inputs of linear layers"}
+    return named.get(point, point) if colon else "linear layers"
+
+
+def print_table() -> None:
+    """Runs all cases and prints the largest errors of each family."""
+    worst: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+    count: dict[str, int] = defaultdict(int)
+    for name in CASES:
+        with tempfile.TemporaryDirectory() as folder:
+            case = make_case(name, Path(folder) / "model")
+        model_type = case.model.attributes["model_type"]
+        count[model_type] += 1
+        for side in case.options.get("sides", ("right", "left")):
+            tokens, mask = batch(case.model, side)
+            reference = case.reference(side, tokens, mask)
+            found = errors(case.forward(tokens, mask, None), reference, mask)
+            for output, error in found.items():
+                row = worst[model_type]
+                row[kind_of(output)] = max(row[kind_of(output)], error)
+    print("| model type | configurations | " + " | ".join(KINDS) + " |")
+    print("|---|---|" + "---|" * len(KINDS))
+    for model_type in sorted(worst):
+        cells = [
+            f"{worst[model_type][kind]:.1e}" if kind in worst[model_type] else "-"
+            for kind in KINDS
+        ]
+        print(f"| {model_type} | {count[model_type]} | " + " | ".join(cells) + " |")
+
+
+if __name__ == "__main__":
+    print_table()
