@@ -13,7 +13,6 @@ from expertjax.checkpoints.load import Model, find_folder, load_model
 from expertjax.concepts.files import check_name, read_concepts
 from expertjax.concepts.pool import ConceptSet, build_concept_set
 from expertjax.errors import InputError
-from expertjax.report.build import build_report
 from expertjax.runtime.mesh import make_mesh
 from expertjax.scoring import score as scoring_room
 from expertjax.scoring.score import ScoreSettings
@@ -127,6 +126,8 @@ def find_experts(
         if "score" in settings.steps:
             expertise = score(folder, settings=settings.score, mesh=mesh)
             if "report" in settings.steps:
+                from expertjax.report.build import build_report  # brings matplotlib
+
                 build_report(expertise, settings.gamma)
                 folder.succeed()
         folders.append(folder)
