@@ -17,7 +17,13 @@ flags.DEFINE_multi_string(
 flags.DEFINE_string(
     "out", None, "Reports go to OUT/<model_name>; default: into the results' report/."
 )
-flags.DEFINE_float("gamma", 0.9, "AP from which a unit is called an expert.")
+flags.DEFINE_float(
+    "gamma",
+    0.9,
+    "AP from which a unit is called an expert.",
+    lower_bound=0.0,
+    upper_bound=1.0,
+)
 
 
 def main(argv: Sequence[str]) -> None:

@@ -12,7 +12,13 @@ from binaries.run_main import run_main
 
 FLAGS = flags.FLAGS
 define_capture_flags()
-flags.DEFINE_float("gamma", 0.9, "AP from which the report calls a unit an expert.")
+flags.DEFINE_float(
+    "gamma",
+    0.9,
+    "AP from which the report calls a unit an expert.",
+    lower_bound=0.0,
+    upper_bound=1.0,
+)
 
 
 def main(argv: Sequence[str]) -> None:

@@ -15,7 +15,6 @@ from expertjax.checkpoints.series import Member, expand
 from expertjax.concepts.files import check_name, read_concepts
 from expertjax.concepts.pool import ConceptSet, build_concept_set
 from expertjax.errors import InputError
-from expertjax.report.build import build_report
 from expertjax.runtime.mesh import make_mesh
 from expertjax.runtime.sharding import put_parameter
 from expertjax.scoring import score as scoring_room
@@ -141,6 +140,8 @@ def find_experts(
         if "score" in settings.steps:
             expertise = score(folder, settings=settings.score, mesh=mesh)
             if "report" in settings.steps:
+                from expertjax.report.build import build_report  # brings matplotlib
+
                 build_report(expertise, settings.gamma)
                 folder.succeed()
         folders.append(folder)

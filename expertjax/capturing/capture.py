@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from expertjax.capturing.batches import Batch, BatchPlan, block_bounds, shard_rows
 from expertjax.capturing.pooling import pool_fn
+from expertjax.capturing.rounding import round_responses
 from expertjax.capturing.settings import CaptureSettings
 from expertjax.checkpoints.load import Model, params_digest
 from expertjax.concepts.pool import ConceptSet, sentence_digest
@@ -74,6 +75,7 @@ def capture(
         long=settings.long,
         special_tokens=settings.special_tokens,
     )
+    pool = _fit_vocabulary(model, pool)
     identity = _identity(model, pool, table, settings)
     folder.claim("capture", identity)
     if not folder.responses_ledger.is_closed:
@@ -112,6 +114,18 @@ def _check_length(model: Model, settings: CaptureSettings) -> None:
         raise InputError(
             f"--seq_len={settings.seq_len}: {model.name} has only {longest} positions"
         )
+
+
+def _fit_vocabulary(model: Model, pool: TokenizedPool) -> TokenizedPool:
+    """Refuses tokens that the model does not have; as padding, any will do."""
+    size = model.config.vocab_size
+    for text, ids in zip(pool.concepts.sentences, pool.tokens, strict=True):
+        if ids.max() >= size:
+            raise InputError(
+                f"{model.path}: its tokenizer makes token {ids.max()} of {text!r}, but "
+                f"the model has only {size}; they do not belong together"
+            )
+    return pool if pool.pad_id < size else dataclasses.replace(pool, pad_id=0)
 
 
 def _identity(
@@ -231,9 +245,8 @@ def _run_blocks(
             values = np.empty((stop - start, shape[1]), dtype)
             batches = plan.batches(pool, start, stop)
             for first, responses in _responses(step, params, batches):
-                _check_finite(responses, first, pool, table)
                 target = values[first - start :][: len(responses)]
-                _store(responses, target, first, pool, table)
+                round_responses(responses, target, first, pool, table)
                 bar.update(len(responses))
             writer.write(block, start, values)
         writer.finish()
@@ -258,49 +271,3 @@ def _responses(
 def _fetch(batch: Batch, responses_BxU: Array) -> tuple[int, np.ndarray]:
     start, stop = batch.rows
     return start, meshes.local(responses_BxU)[: stop - start]
-
-
-def _check_finite(
-    responses: np.ndarray, first: int, pool: TokenizedPool, table: UnitTable
-) -> None:
-    if np.isfinite(responses).all():
-        return
-    row, unit = np.argwhere(~np.isfinite(responses))[0]
-    raise InputError(
-        f"{_describe(responses, row, unit, first, pool, table)}; the weights are "
-        "damaged or --compute_dtype is too narrow"
-    )
-
-
-def _store(
-    responses: np.ndarray,
-    target: np.ndarray,
-    first: int,
-    pool: TokenizedPool,
-    table: UnitTable,
-) -> None:
-    """Rounds responses to the dtype of the store."""
-    with np.errstate(over="ignore"):
-        target[...] = responses
-    fits = np.isfinite(target)
-    if not fits.all():
-        row, unit = np.argwhere(~fits)[0]
-        raise InputError(
-            f"--store_dtype={target.dtype}: "
-            f"{_describe(responses, row, unit, first, pool, table)}, which does not "
-            "fit; use float32"
-        )
-
-
-def _describe(
-    responses: np.ndarray,
-    row: int,
-    unit: int,
-    first: int,
-    pool: TokenizedPool,
-    table: UnitTable,
-) -> str:
-    return (
-        f"the response of unit {unit} ({table.module[unit]}, {table.index[unit]}) to "
-        f"sentence {pool.concepts.sentences[first + row]!r} is {responses[row, unit]}"
-    )

@@ -65,10 +65,10 @@ class ResultFolder:
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-        except (FileExistsError, NotADirectoryError) as error:
+        except OSError as error:
             raise InputError(
-                f"--out: {self.path} cannot be a folder, {error.filename} is in the "
-                "way; choose another --out"
+                f"--out: the folder {self.path} cannot be made ({error.strerror}: "
+                f"{error.filename}); choose another --out"
             ) from error
         run = self.read_run() if (self.path / "run.json").is_file() else {}
         version = run.setdefault("format_version", FORMAT_VERSION)
@@ -168,8 +168,9 @@ class ResultFolder:
         """The responses, if their capture was finished.
 
         Raises:
-          InputError: it was not.
+          InputError: it was not, or there never was one.
         """
+        self.read_run()
         self.responses_ledger.require_closed(self.responses_path)
         return arrays.open_array(self.responses_path)
 

@@ -1,5 +1,6 @@
 """Unigram and bigram models, to show what a trained model has learnt beyond."""
 
+import itertools
 import math
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -12,12 +13,19 @@ _DISCOUNT = 0.75  # Kneser and Ney 1995; the usual value
 def unigram_perplexity(
     train: Sequence[Sequence[int]], heldout: Sequence[Sequence[int]], vocab_size: int
 ) -> float:
-    """Perplexity of add-one unigram counts on held-out token lines."""
+    """Perplexity of add-one unigram counts.
+
+    Args:
+      train: token lines.
+      heldout: rows of tokens; the first of each is context only, as it is for a
+        language model, so that all are measured on the same targets.
+      vocab_size: V.
+    """
     counts = np.ones(vocab_size)
     for line in train:
         np.add.at(counts, np.asarray(line), 1)
     log_p = np.log(counts / counts.sum())
-    tokens = np.concatenate([np.asarray(line) for line in heldout])
+    tokens = np.concatenate([np.asarray(row[1:]) for row in heldout])
     return float(np.exp(-log_p[tokens].mean()))
 
 
@@ -31,9 +39,9 @@ def bigram_perplexity(
 
     Args:
       train: token lines.
-      heldout: token lines.
+      heldout: rows of tokens; the first of each is context only.
       vocab_size: V.
-      start: the token taken as standing before each line.
+      start: the token taken as standing before each training line.
     """
     pairs: dict[int, Counter[int]] = defaultdict(Counter)
     for line in train:
@@ -46,8 +54,8 @@ def bigram_perplexity(
     continuation /= continuation.sum()
     total = {before: sum(following.values()) for before, following in pairs.items()}
     log_likelihood, count = 0.0, 0
-    for line in heldout:
-        for before, token in zip([start, *line], line, strict=False):
+    for row in heldout:
+        for before, token in itertools.pairwise(row):
             p = continuation[token]
             if before in pairs:
                 seen, n = pairs[before], total[before]

@@ -239,18 +239,15 @@ class _Run:
         return self._loss_fn
 
     def evaluate(self, params: nnx.State) -> dict[str, Any]:
-        """Perplexity per token beside the baselines, on the same rows."""
-        # The rows' first tokens have no context and are nobody's target.
+        """Perplexity per token beside that of the baselines, on the same targets."""
         loss = self.heldout_loss(nnx.to_pure_dict(params))
         v = self.config.vocab_size
-        ends = [[*line, self.end] for line in self.train_ids]
-        heldout_ends = [[*line, self.end] for line in self.heldout_ids]
+        lines = [[*line, self.end] for line in self.train_ids]
+        rows = self.heldout_rows.tolist()
         return {
             "heldout_perplexity": math.exp(loss),
-            "unigram_perplexity": baselines.unigram_perplexity(ends, heldout_ends, v),
-            "bigram_perplexity": baselines.bigram_perplexity(
-                ends, heldout_ends, v, self.end
-            ),
+            "unigram_perplexity": baselines.unigram_perplexity(lines, rows, v),
+            "bigram_perplexity": baselines.bigram_perplexity(lines, rows, v, self.end),
             "heldout_lines": len(self.heldout_ids),
             "train_lines": len(self.train_ids),
             "train_tokens": self.data.num_tokens,

@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 
@@ -99,7 +101,7 @@ def test_blocks_cover_the_pool(rows: int):
     bounds = block_bounds(1000, 864, 4, rows)
     assert bounds[0][0] == 0 and bounds[-1][1] == 1000
     assert all(stop - start <= rows for start, stop in bounds)
-    assert all(a[1] == b[0] for a, b in zip(bounds, bounds[1:], strict=False))
+    assert all(a[1] == b[0] for a, b in itertools.pairwise(bounds))
 
 
 def test_shards_of_wide_models_stay_small():

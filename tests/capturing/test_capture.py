@@ -16,7 +16,7 @@ from expertjax.runtime.mesh import make_mesh
 from expertjax.stores import arrays
 from expertjax.stores.folder import ResultFolder
 from tests.capturing.tiny_concepts import SEQ_LEN, tiny_concept_set
-from tests.tiny_models import make_tiny_gpt2
+from tests.tiny_models import byte_level_bpe, make_tiny_gpt2
 from tests.torch_reference import load_torch, run_torch
 
 CONCEPTS = tiny_concept_set()
@@ -109,7 +109,7 @@ def test_batches_blocks_and_meshes_change_nothing(
     block_rows: int,
 ):
     chosen = settings(
-        pooling=pooling, batch_tokens=batch_tokens, block_rows=block_rows
+        seq_len=32, pooling=pooling, batch_tokens=batch_tokens, block_rows=block_rows
     )
     folder = capture(tiny_gpt2, CONCEPTS, tmp_path / "m", chosen, make_mesh(mesh))
     check_against_torch(folder, tiny_gpt2, torch_gpt2, pooling)
@@ -237,7 +237,7 @@ def test_the_store_of_another_run_is_refused(
     full: ResultFolder, tiny_gpt2: Model, changes: Any, expected: str
 ):
     before = content(full)
-    with pytest.raises(InputError, match=f"--out: .*another run") as caught:
+    with pytest.raises(InputError, match=r"--out: .*another run") as caught:
         capture(tiny_gpt2, CONCEPTS, full.path, settings(**changes))
     assert expected in str(caught.value)
     assert content(full) == before
@@ -281,6 +281,17 @@ def test_weights_that_are_not_numbers_name_unit_and_sentence(
     assert not ResultFolder(tmp_path / "m").responses_ledger.is_closed
 
 
+def test_a_token_that_is_no_number_is_not_hidden_by_its_neighbours(
+    tiny_gpt2: Model, tmp_path: Path
+):
+    [token] = tiny_gpt2.tokenizer(" the").input_ids
+    damaged = with_weight(tiny_gpt2, "wte.embedding", lambda w: w.at[token].set(np.nan))
+    # In layer 0, this site's other tokens do not see it.
+    first = short(sites=r"h\.0\.attn\.c_attn")
+    with pytest.raises(InputError, match=r"to sentence '.* the.*' is nan"):
+        capture(damaged, CONCEPTS, tmp_path / "m", first)
+
+
 def test_responses_outside_the_store_dtype_are_refused(
     tiny_gpt2: Model, tmp_path: Path
 ):
@@ -307,7 +318,8 @@ def test_narrow_stores_hold_the_rounded_responses(
     wanted = read_responses(full)[: len(there)]
     error = np.abs(there - wanted)
     assert (error <= np.abs(wanted) * 2.0**-bits + 1e-5).all()
-    assert (there == wanted.astype(arrays.DTYPES[dtype]).astype(np.float32)).mean() > 0.9
+    rounded = wanted.astype(arrays.DTYPES[dtype]).astype(np.float32)
+    assert (there == rounded).mean() > 0.9
 
 
 def test_more_tokens_than_positions_are_refused(tiny_gpt2: Model, tmp_path: Path):
@@ -316,7 +328,29 @@ def test_more_tokens_than_positions_are_refused(tiny_gpt2: Model, tmp_path: Path
     assert not (tmp_path / "m").exists()
 
 
+def test_tokens_that_the_model_does_not_have_are_refused(
+    tiny_gpt2: Model, tmp_path: Path
+):
+    tokenizer = byte_level_bpe(300)
+    tokenizer.add_tokens(["ball"])
+    other = dataclasses.replace(tiny_gpt2, tokenizer=tokenizer)
+    with pytest.raises(InputError, match=r"makes token 300 of '.*ball.*only 300"):
+        capture(other, CONCEPTS, tmp_path / "m", short())
+    assert not (tmp_path / "m").exists()
+
+
+def test_a_padding_token_that_the_model_does_not_have_does_no_harm(
+    full: ResultFolder, tiny_gpt2: Model, tmp_path: Path
+):
+    tokenizer = byte_level_bpe(300)
+    tokenizer.add_special_tokens({"pad_token": "[PAD]"})
+    assert tokenizer.pad_token_id == 300
+    other = dataclasses.replace(tiny_gpt2, tokenizer=tokenizer)
+    there = read_responses(capture(other, CONCEPTS, tmp_path / "m", short()))
+    assert (there == read_responses(full)[: len(there)]).all()
+
+
 def test_a_pattern_without_sites_is_refused(tiny_gpt2: Model, tmp_path: Path):
-    with pytest.raises(InputError, match="--sites='encoder'.*attn.c_attn"):
+    with pytest.raises(InputError, match=r"--sites='encoder'.*attn\.c_attn"):
         capture(tiny_gpt2, CONCEPTS, tmp_path / "m", settings(sites="encoder"))
     assert not (tmp_path / "m").exists()

@@ -60,11 +60,22 @@ def test_the_mean_of_narrow_activations_is_taken_in_float32():
     assert abs(float(mean[0, 0]) - 1.128) < 1e-5
 
 
-def test_an_activation_that_is_not_finite_is_not_hidden():
-    z = jnp.asarray(activations()).at[0, 1, 2].set(jnp.nan)
-    assert np.isnan(pool_tokens("max", jnp.asarray(MASK), z)[0, 2])
+@pytest.mark.parametrize("token", [0, 1, 2])
+@pytest.mark.parametrize("pooling", ["max", "mean"])
+def test_an_activation_that_is_no_number_is_not_hidden(pooling: Any, token: int):
+    z, mask = jnp.asarray(activations()), jnp.asarray(MASK)
+    z = z.at[0, token, 2].set(jnp.nan)
+    pooled = jax.jit(lambda z: pool_tokens(pooling, mask, z))(z)
+    assert np.isnan(pooled).nonzero()[0].tolist() == [0]
+    assert np.isnan(pooled[0, 2])
+
+
+def test_padding_that_is_no_number_does_not_count():
+    z = jnp.asarray(np.where(MASK[:, :, None], activations(), np.nan))
+    pooled = jax.jit(lambda z: pool_tokens("max", jnp.asarray(MASK), z))(z)
+    assert np.isfinite(pooled).all()
 
 
 def test_an_unknown_pooling_is_an_error():
     with pytest.raises(ValueError, match="median"):
-        pool_tokens("median", jnp.asarray(MASK), jnp.asarray(activations()))  # type: ignore[arg-type]
+        pool_tokens("median", jnp.asarray(MASK), jnp.asarray(activations()))

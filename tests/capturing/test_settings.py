@@ -39,4 +39,4 @@ def test_a_bad_value_names_its_flag(name: str, value: Any):
 def test_the_reference_is_not_imitated_in_part(name: str, value: str):
     assert CaptureSettings(compat="selfcond").compat == "selfcond"
     with pytest.raises(InputError, match=f"--compat=selfcond needs --{name}="):
-        CaptureSettings(compat="selfcond", **{name: value})  # type: ignore[arg-type]
+        CaptureSettings(compat="selfcond", **{name: value})

@@ -27,7 +27,7 @@ def pool(positives: list[str], negatives: list[str]) -> ConceptSet:
     return build_concept_set([one])
 
 
-TWO_SIDES = pool(SENTENCES[:3] + ["The ball."], [*SENTENCES[3:], "A river."])
+TWO_SIDES = pool([*SENTENCES[:3], "The ball."], [*SENTENCES[3:], "A river."])
 
 
 def lengths_of(tokenizer: Any, concepts: ConceptSet) -> dict[str, int]:
@@ -143,9 +143,7 @@ def test_the_digest_changes_with_anything_that_changes_a_token(bpe: Any, pieces:
     assert tokenize(TWO_SIDES, bpe, seq_len=99).digest() == digests[0]
 
 
-def test_padding_is_the_pad_token_or_the_end_token_or_the_first(
-    bpe: Any, pieces: Any
-):
+def test_padding_is_the_pad_token_or_the_end_token_or_the_first(bpe: Any, pieces: Any):
     assert tokenize(TWO_SIDES, pieces, seq_len=100).pad_id == pieces.pad_token_id
     assert tokenize(TWO_SIDES, bpe, seq_len=100).pad_id == bpe.eos_token_id
     bare = byte_level_bpe(300)

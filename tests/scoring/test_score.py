@@ -1,3 +1,4 @@
+import itertools
 import shutil
 from pathlib import Path
 from typing import Any
@@ -164,7 +165,7 @@ def test_blocks_are_whole_chunks_and_cover_all_units():
         for block_bytes in (1, 4 * 100 * 1500, 2**30):
             blocks = unit_blocks((100, num_units), block_bytes)
             assert blocks[0][0] == 0 and blocks[-1][1] == num_units
-            for (_, stop), (start, _) in zip(blocks, blocks[1:], strict=False):
+            for (_, stop), (start, _) in itertools.pairwise(blocks):
                 assert stop == start and start % arrays.CHUNK_COLUMNS == 0
     assert unit_blocks((100, 5000), 4 * 100 * 1500)[0] == (0, 1024)
 
@@ -181,7 +182,7 @@ def test_a_scoring_that_was_cut_short_ends_in_the_same_bytes(
     shards = {i: cut.expertise_path / "ap" / "c" / "0" / str(i) for i in range(2)}
     kept = shards[1 - block].stat().st_mtime_ns
     shards[block].unlink()
-    with pytest.raises(InputError, match="expertise.zarr: incomplete"):
+    with pytest.raises(InputError, match=r"expertise\.zarr: incomplete"):
         cut.open_expertise("ap")
     again = score(cut, settings=TWO_BLOCKS)
     assert content(again) == content(scored)
@@ -233,9 +234,7 @@ def test_other_concepts_are_refused_in_a_folder_that_has_expertise(
     assert content(scored) == before
 
 
-def test_the_folder_of_another_capture_is_refused(
-    scored: ResultFolder, tmp_path: Path
-):
+def test_the_folder_of_another_capture_is_refused(scored: ResultFolder, tmp_path: Path):
     other = ResultFolder(tmp_path / "other")
     other.claim("capture", scored.read_run()["capture"] | {"pooling": "mean"})
     before = content(other)
@@ -251,7 +250,7 @@ def test_a_sentence_that_was_never_captured_is_named(
     assert len(captured.read_table("dropped")) > 0
     first = tiny_concepts()[0]
     odd = Concept("sense", "odd", (*first.positives, "Never seen."), first.negatives)
-    with pytest.raises(InputError, match="not captured: 'Never seen.'"):
+    with pytest.raises(InputError, match="not captured: 'Never seen"):
         score(captured, build_concept_set([odd]), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -269,7 +268,7 @@ def test_responses_are_not_scored_before_their_capture_is_complete(
     folder: ResultFolder,
 ):
     folder.responses_ledger.reopen()
-    with pytest.raises(InputError, match="responses.zarr: incomplete"):
+    with pytest.raises(InputError, match=r"responses\.zarr: incomplete"):
         score(folder)
     assert not folder.expertise_path.exists()
 
@@ -283,10 +282,10 @@ def test_damaged_responses_are_refused(folder: ResultFolder, damage: str):
         shard.unlink()
     else:
         shard.write_bytes(data if damage == "flip" else data[:-100])
-    with pytest.raises(InputError, match="responses.zarr.*a chunk is"):
+    with pytest.raises(InputError, match=r"responses\.zarr.*a chunk is"):
         score(folder)
     assert not folder.expertise_ledger.is_closed
-    with pytest.raises(InputError, match="expertise.zarr: incomplete"):
+    with pytest.raises(InputError, match=r"expertise\.zarr: incomplete"):
         folder.open_expertise("ap")
 
 

@@ -67,7 +67,7 @@ def test_a_damaged_run_is_named(folder: ResultFolder, content: str):
 @pytest.mark.parametrize("place", ["file", "file/tiny"])
 def test_a_file_in_the_way_is_named(tmp_path: Path, place: str):
     (tmp_path / "file").write_text("precious")
-    with pytest.raises(InputError, match="--out: .*file.* in the way"):
+    with pytest.raises(InputError, match=r"--out: the folder .*file.* cannot be made"):
         ResultFolder(tmp_path / place).claim("capture", SETTINGS)
     assert (tmp_path / "file").read_text() == "precious"
 
@@ -128,19 +128,24 @@ def write_store(path: Path) -> None:
 
 def test_responses_are_read_only_when_their_capture_is_complete(folder: ResultFolder):
     write_store(folder.responses_path)
-    with pytest.raises(InputError, match="responses.zarr: incomplete"):
+    with pytest.raises(InputError, match=r"responses\.zarr: incomplete"):
         folder.open_responses()
     folder.responses_ledger.mark(0, 0, 2)
-    with pytest.raises(InputError, match="responses.zarr: incomplete"):
+    with pytest.raises(InputError, match=r"responses\.zarr: incomplete"):
         folder.open_responses()
     folder.responses_ledger.close(1)
     assert folder.open_responses().shape == (2, 3)
 
 
+def test_responses_of_no_run_are_refused(tmp_path: Path):
+    with pytest.raises(InputError, match=r"none/run\.json.*expected the folder OUT/"):
+        ResultFolder(tmp_path / "none").open_responses()
+
+
 def test_expertise_is_read_by_metric_when_it_is_complete(folder: ResultFolder):
     arrays.create_group(folder.expertise_path)
     write_store(folder.expertise_path / "ap")
-    with pytest.raises(InputError, match="expertise.zarr: incomplete"):
+    with pytest.raises(InputError, match=r"expertise\.zarr: incomplete"):
         folder.open_expertise("ap")
     folder.expertise_ledger.mark(0, 0, 3)
     folder.expertise_ledger.close(1)

@@ -41,7 +41,7 @@ def test_it_closes_only_when_every_block_is_there(tmp_path: Path):
 
 def test_readers_are_refused_before_it_is_closed(tmp_path: Path):
     ledger = marked(tmp_path / "ledger", 0)
-    with pytest.raises(InputError, match="responses.zarr: incomplete.*run the same"):
+    with pytest.raises(InputError, match=r"responses\.zarr: incomplete.*run the same"):
         ledger.require_closed(tmp_path / "responses.zarr")
     ledger.close(1)
     ledger.require_closed(tmp_path / "responses.zarr")
