@@ -31,8 +31,12 @@ setup(
         "transformers>=5.0",
     ],
     extras_require={
+        "gguf": ["gguf>=0.17"],
+        "onnx": ["onnx>=1.17"],
         "test": [
+            "gguf>=0.17",
             "mypy>=1.15",
+            "onnx>=1.17",
             "pytest>=8",
             "ruff>=0.12",
             "scikit-learn>=1.5",

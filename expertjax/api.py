@@ -125,17 +125,9 @@ def find_experts(
     folders = []
     tokenizers: dict[Path | None, Any] = {None: None}  # each is loaded once
     for member in members:
-        model = load_model(
-            str(member.path),
-            name=member.name,
-            dtype=settings.capture.compute_dtype,
-            put=put_parameter(mesh),
-            tokenizer=tokenizers.get(member.tokenizer, member.tokenizer),
-        )
-        if member.tokenizer:
-            tokenizers[member.tokenizer] = model.tokenizer
-        name = member.name
-        folder = capture(model, concept_set, Path(out) / name, settings.capture, mesh)
+        model = _load(member, settings, mesh, tokenizers)
+        place = Path(out) / member.name
+        folder = capture(model, concept_set, place, settings.capture, mesh)
         del model  # before the next one is loaded
         if "score" in settings.steps:
             expertise = score(folder, settings=settings.score, mesh=mesh)
@@ -146,6 +138,25 @@ def find_experts(
                 folder.succeed()
         folders.append(folder)
     return folders
+
+
+def _load(
+    member: Member,
+    settings: FindSettings,
+    mesh: Mesh,
+    tokenizers: dict[Path | None, Any],
+) -> Model:
+    """One model, on the mesh; its tokenizer from `tokenizers`, or put there."""
+    model = load_model(
+        str(member.path),
+        name=member.name,
+        dtype=settings.capture.compute_dtype,
+        put=put_parameter(mesh),
+        tokenizer=tokenizers.get(member.tokenizer, member.tokenizer),
+    )
+    if member.tokenizer:
+        tokenizers[member.tokenizer] = model.tokenizer
+    return model
 
 
 def _expand(models: Sequence[str], names: Sequence[str]) -> list[Member]:

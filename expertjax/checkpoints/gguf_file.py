@@ -197,7 +197,7 @@ def _open(path: Path) -> Any:
     try:
         from gguf import GGUFReader
     except ImportError as error:
-        raise InputError(f"{path}: needs the gguf package; install it") from error
+        raise InputError(f"{path}: needs the gguf package: pip install gguf") from error
     try:
         return GGUFReader(path)
     except Exception as error:  # damage shows in many ways

@@ -75,7 +75,7 @@ def _load(path: Path) -> tuple[Any, Any, set[int]]:
         import onnx
     except ImportError as error:
         raise InputError(
-            f"{path}: needs the onnx package; install it, or save the model as "
+            f"{path}: needs the onnx package: pip install onnx, or save the model as "
             "safetensors"
         ) from error
     try:

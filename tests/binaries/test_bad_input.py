@@ -346,7 +346,7 @@ CASES = [
     ("no number", "flag_that_is_no_number", "--seq_len=many"),
     ("no flag's argument", "argument_without_flag", "unexpected argument 'concepts'"),
     ("flagfile", "missing_flagfile", "none.flags"),
-    ("gamma", "gamma_that_makes_no_sense", "--gamma=1.5: expected"),
+    ("gamma", "gamma_that_makes_no_sense", "--gamma=1.5*range"),
     ("model name", "model_name_that_leaves_the_folder", "--model_name '../x' is no"),
     ("file as out", "out_that_is_a_file", "--out: the folder */out/tiny-gpt2 cannot"),
     ("other run", "store_of_another_run", "--out: *pooling: there 'max', here 'mean'"),

@@ -59,6 +59,7 @@ def plain_responses(
             POOLS[pooling](sites[site.name][layer][:, counts])[0]
             for layer in range(model.num_layers)
             for site in model.sites
+            if site.is_linear
         ]
         rows.append(np.concatenate(units))
     return np.stack(rows)

@@ -186,9 +186,7 @@ def test_onnx_weights_of_no_known_layer_are_refused(
 ) -> None:
     lost = {"onnx::MatMul_9999": np.ones((2, 2), np.float32)}
     write_onnx(tiny_bert_folder, tmp_path / "model.onnx", **lost)
-    with pytest.raises(
-        InputError, match=r"whose weights are these:\s+- onnx::MatMul_9"
-    ):
+    with pytest.raises(InputError, match=r"whose weights are these:\s+- onnx::Mat"):
         open_weights(tmp_path)
 
 

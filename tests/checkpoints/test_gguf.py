@@ -180,7 +180,9 @@ def test_what_is_not_understood_is_refused(
 
 
 def test_an_unknown_architecture_is_refused(tmp_path: Path) -> None:
-    path = write_gguf(tmp_path / "x.gguf", "mamba", {}, {}, {"a": np.zeros(2, "f4")})
+    path = write_gguf(
+        tmp_path / "x.gguf", "mamba", {}, {}, {"a": np.zeros(2, np.float32)}
+    )
     with pytest.raises(InputError, match="architecture 'mamba'; known: llama"):
         load_model(str(path))
 
@@ -191,9 +193,7 @@ def test_unknown_tensors_are_refused(llama: Path, tmp_path: Path) -> None:
     }
     metadata, tokens = sizes(llama, "llama"), tokens_of(llama)
     path = write_gguf(tmp_path / "x.gguf", "llama", metadata, tokens, tensors)
-    with pytest.raises(
-        InputError, match=r"'blk\.0\.ffn_gate_inp\.weight' is not known"
-    ):
+    with pytest.raises(InputError, match=r"'blk\.0\.ffn_gate_inp\.weight' is not"):
         load_model(str(path))
 
 

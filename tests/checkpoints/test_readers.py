@@ -128,7 +128,5 @@ def test_torch_saves_bfloat16_that_we_read(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_weights_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(
-        InputError, match=r"neither model\.safetensors nor pytorch_model"
-    ):
+    with pytest.raises(InputError, match=r"neither model\.safetensors nor"):
         open_weights(tmp_path)

@@ -8,6 +8,8 @@ import pytest
 from flax import nnx
 
 from expertjax.checkpoints.load import load_model
+from expertjax.models.attention import Inputs
+from expertjax.models.edits import Probe
 from expertjax.models.sites import UnitTable
 from tests.torch_reference import load_torch, run_torch
 
@@ -43,7 +45,7 @@ def test_minilm_is_that_of_torch(folder: Path) -> None:
     )
     module = nnx.merge(model.graphdef, model.params)
     record = frozenset(reference.sites)
-    out = module(tokens, mask, pool=lambda z: z, record=record)
+    out = module(Inputs.of(tokens, mask), Probe(pool=lambda z: z, record=record))
     pairs = [(out.pooled[name], reference.sites[name]) for name in record]
     pairs.append((out.hidden, reference.hidden))
     for ours, theirs in pairs:

@@ -22,6 +22,7 @@ from expertjax.checkpoints.load import (
     save_huggingface,
 )
 from expertjax.errors import InputError
+from expertjax.models.attention import Inputs
 from tests.tiny_models import SENTENCES, make_tiny_bert, make_tiny_gpt2
 from tests.torch_reference import load_torch
 
@@ -65,7 +66,7 @@ def test_a_converted_folder_is_the_same_to_the_bit(model: Model, tmp_path) -> No
     ours = again.tokenizer(SENTENCES)["input_ids"]
     assert ours == model.tokenizer(SENTENCES)["input_ids"]
     module = nnx.merge(again.graphdef, again.params)
-    assert module(TOKENS, MASK).hidden.shape == (2, 6, 32)
+    assert module(Inputs.of(TOKENS, MASK)).hidden.shape == (2, 6, 32)
 
 
 def test_a_huggingface_folder_gives_the_same_logits_in_torch(
@@ -80,7 +81,7 @@ def test_a_huggingface_folder_gives_the_same_logits_in_torch(
     with torch.no_grad():
         out = theirs(input_ids=torch.tensor(TOKENS))
     module = nnx.merge(model.graphdef, model.params)
-    ours = module(TOKENS, MASK).hidden
+    ours = module(Inputs.of(TOKENS, MASK)).hidden
     if "logits" in out:
         ours, out = module.logits(ours), out.logits.numpy()
     else:

@@ -6,13 +6,13 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
 
 from expertjax.checkpoints.load import load_model
 from expertjax.errors import InputError
+from expertjax.models.attention import Inputs
 from expertjax.training.data import PackedLines, split_lines
 from expertjax.training.loop import TrainSettings, train
 from tests.torch_reference import load_torch
@@ -90,7 +90,7 @@ def test_torch_computes_the_same_logits_and_the_same_perplexity(trained: Path):
         targets = torch.tensor(rows[:, 1:], dtype=torch.long)
         loss = torch.nn.functional.cross_entropy(wanted.mT, targets)
     module: Any = nnx.merge(ours.graphdef, ours.params)
-    hidden = module(jnp.asarray(inputs), jnp.ones(inputs.shape, int)).hidden
+    hidden = module(Inputs.of(inputs, np.ones(inputs.shape, int))).hidden
     logits = np.asarray(module.logits(hidden))
     np.testing.assert_allclose(logits, wanted.numpy(), rtol=1e-4, atol=1e-4)
     # The weights were rounded to float16 after they had been evaluated.
