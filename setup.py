@@ -13,6 +13,7 @@ setup(
     install_requires=[
         "absl-py>=2.1",
         "flax>=0.12.8",
+        "gguf>=0.17",
         "huggingface_hub>=1.0",
         "jax>=0.10.2",
         "jinja2>=3.1",
@@ -31,10 +32,8 @@ setup(
         "transformers>=5.0",
     ],
     extras_require={
-        "gguf": ["gguf>=0.17"],
         "onnx": ["onnx>=1.17"],
         "test": [
-            "gguf>=0.17",
             "mypy>=1.15",
             "onnx>=1.17",
             "pytest>=8",

@@ -14,7 +14,8 @@ def define_capture_flags() -> None:
     flags.DEFINE_multi_string(
         "model",
         None,
-        "A Hugging Face folder, a converted folder or a hub id; repeatable.",
+        "A Hugging Face folder, a hub id (name@revision), a .gguf file, a converted "
+        "folder, or a folder of step-*/checkpoint-* folders; repeatable.",
         required=True,
     )
     flags.DEFINE_multi_string(

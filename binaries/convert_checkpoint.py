@@ -11,7 +11,9 @@ from absl import flags
 from binaries.run_main import run_main
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("model", None, "A Hugging Face folder or a hub id.", required=True)
+flags.DEFINE_string(
+    "model", None, "A Hugging Face folder, a hub id or a .gguf file.", required=True
+)
 flags.DEFINE_string("out", None, "New folder for the converted form.", required=True)
 
 

@@ -70,7 +70,7 @@ def test_five_kills_change_no_byte(few_concepts: Path, tmp_path: Path) -> None:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        after = moments.uniform(0.3, 0.9) * duration
+        after = moments.uniform(0.35, 0.75) * duration
         try:
             process.wait(after)
         except subprocess.TimeoutExpired:
