@@ -26,7 +26,7 @@ from tests.torch_reference import Reference
 # from what it says in float64. The wrong epsilon, GELU or scale exceeds it.
 TOLERANCE = 4e-5
 # Root mean square at the worst site, in its standard deviations.
-BFLOAT16_TOLERANCE = 0.1
+BFLOAT16_TOLERANCE = 0.05
 
 
 @pytest.fixture(scope="module", params=CASES)
