@@ -53,18 +53,17 @@ def restore(
     Raises:
       InputError: the weights are missing, damaged or of another model.
     """
-    params = orbax_store.restore_params(folder / "params", abstract)
-    waiting = list(params.flat_state())[::-1]
-    del params
-    moved, lines = [], []
-    while waiting:  # each leaves the host before the next one is moved
-        path, variable = waiting.pop()
-        value = jax.block_until_ready(put(".".join(map(str, path)), variable[...]))
-        lines.append(digest_line(path, value))
-        moved.append((path, variable.replace(value.astype(dtype))))
-    if join_lines(lines) != mark["weights_sha256"]:
+    variables = dict(abstract.flat_state())
+    moved, lines = {}, {}
+    for path, array in orbax_store.read_params(folder / "params", abstract):
+        # Each leaves the host before the next one is read.
+        value = jax.block_until_ready(put(".".join(map(str, path)), array))
+        del array
+        lines[path] = digest_line(path, value)
+        moved[path] = variables[path].replace(value.astype(dtype))
+    if join_lines(lines[path] for path in variables) != mark["weights_sha256"]:
         raise InputError(
             f"{folder / 'params'}: the weights are not those that were written; "
             "convert the checkpoint again"
         )
-    return nnx.State.from_flat_path(moved)
+    return nnx.State.from_flat_path([(path, moved[path]) for path in variables])

@@ -16,6 +16,7 @@ from expertjax.checkpoints.gguf_rope import read_rope
 from expertjax.checkpoints.gguf_tables import ARCHITECTURES, Architecture
 from expertjax.errors import InputError, join_problems
 
+_ROWS_VALUES = 2**20  # values that are dequantised at a time
 SUFFIX = ".gguf"
 # What llama.cpp does at these numbers of layers is not in the metadata: it divides
 # the queries by the square root of D / H there, elsewhere by that of K.
@@ -87,18 +88,15 @@ class GGUFFile:
         Raises:
           InputError: of a kind of quantisation that is not known.
         """
-        from gguf.quants import dequantize
-
         tensor = self._of_key[key]
         try:
-            values = dequantize(tensor.data, tensor.tensor_type)
+            values = _dequantize(tensor)
         except (NotImplementedError, ValueError) as error:
             kind = tensor.tensor_type.name
             raise InputError(
                 f"{self.path}: {tensor.name} cannot be dequantised from {kind} "
                 f"({error}); convert the model to another kind"
             ) from error
-        values = values.reshape(_shape(tensor))
         return self.architecture.restore(key, values, self.attributes)
 
     def _name_tensors(self) -> dict[str, Any]:
@@ -214,3 +212,21 @@ def _shape(tensor: Any) -> tuple[int, ...]:
 def _plain(value: Any) -> Any:
     """Numbers as they were meant: 1e-05 rather than float32's nearest to it."""
     return float(str(np.float32(value))) if isinstance(value, float) else value
+
+
+def _dequantize(tensor: Any) -> np.ndarray:
+    """A few rows at a time, because gguf's temporaries are larger than its result."""
+    from gguf.quants import dequantize
+
+    shape = _shape(tensor)
+    values = np.empty(shape, np.float32)
+    if len(shape) < 2:
+        values[...] = dequantize(tensor.data, tensor.tensor_type).reshape(shape)
+        return values
+    rows, packed = values.reshape(-1, shape[-1]), tensor.data
+    packed = packed.reshape(len(rows), -1)
+    step = max(1, _ROWS_VALUES // shape[-1])
+    for start in range(0, len(rows), step):
+        part = slice(start, start + step)
+        rows[part] = dequantize(packed[part], tensor.tensor_type)
+    return values

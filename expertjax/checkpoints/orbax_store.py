@@ -1,5 +1,9 @@
 """Our own checkpoints: an Orbax tree of parameters."""
 
+import functools
+import math
+import operator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +26,20 @@ def save_params(path: Path, state: nnx.State) -> None:
         checkpointer.save(path.absolute(), nnx.to_pure_dict(state))
 
 
-def restore_params(path: Path, abstract: nnx.State) -> nnx.State:
-    """Reads a state back as host arrays, in the dtypes of the checkpoint.
+def read_params(
+    path: Path, abstract: nnx.State
+) -> Iterator[tuple[tuple[Any, ...], np.ndarray]]:
+    """Reads parameters back one by one, as host arrays in the checkpoint's dtypes.
 
     On the host, because the devices that wrote it need not be the devices that
-    read it.
+    read it; one by one, because Orbax would hold several of each at a time.
 
     Args:
       path: written by `save_params`.
       abstract: the module's state as shapes (`nnx.eval_shape`).
+
+    Yields:
+      a parameter's path in the state, and its value; the largest first.
 
     Raises:
       InputError: the checkpoint is damaged or is of another model.
@@ -38,23 +47,41 @@ def restore_params(path: Path, abstract: nnx.State) -> nnx.State:
     if not path.is_dir():
         raise InputError(f"{path}: is missing; convert the checkpoint again")
     try:
-        with ocp.StandardCheckpointer() as checkpointer:
-            metadata = checkpointer.metadata(path.absolute()).item_metadata.tree
+        path = path.absolute()
+        with ocp.PyTreeCheckpointer() as checkpointer:
+            metadata = checkpointer.metadata(path).item_metadata.tree
             _check_shapes(path, _shapes(nnx.to_pure_dict(abstract)), _shapes(metadata))
-            wanted = jax.tree.map(lambda m: np.empty(m.shape, m.dtype), metadata)
-            restored = checkpointer.restore(path.absolute(), wanted)
+            # The largest while there is room: what is read stands beside its copy.
+            largest_first = sorted(
+                abstract.flat_state(), key=lambda item: -math.prod(item[1].shape)
+            )
+            for where, _ in largest_first:
+                of_one = _lookup(metadata, where)
+                wanted = _nest(where, np.empty(of_one.shape, of_one.dtype))
+                only = ocp.args.PyTreeRestore(
+                    item=wanted,
+                    restore_args=_nest(where, ocp.RestoreArgs(restore_type=np.ndarray)),
+                    partial_restore=True,
+                )
+                # Not kept here while the next one is read.
+                yield where, _lookup(checkpointer.restore(path, args=only), where)
     except InputError:
         raise
     except (ValueError, LookupError, OSError, AttributeError) as error:
         raise InputError(
             f"{path}: cannot be restored as a checkpoint of this model: {error}"
         ) from error
-    return jax.tree.map(
-        lambda variable, value: variable.replace(value),
-        abstract,
-        nnx.State(restored),
-        is_leaf=lambda node: isinstance(node, nnx.Variable),
-    )
+
+
+def _lookup(tree: Any, path: tuple[Any, ...]) -> Any:
+    return functools.reduce(operator.getitem, path, tree)
+
+
+def _nest(path: tuple[Any, ...], leaf: Any) -> Any:
+    """A tree with a single leaf."""
+    for name in reversed(path):
+        leaf = {name: leaf}
+    return leaf
 
 
 def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:

@@ -173,14 +173,23 @@ def test_the_host_holds_one_parameter_beside_the_model(
 ) -> None:
     """On CPUs the devices' memory is the host's: the model once, and a parameter."""
     large = write_large(tmp_path / "large", tiny_gpt2_folder)
-    for mesh in ("", "model:8"):
+    converted, tiny_converted = tmp_path / "converted", tmp_path / "tiny-converted"
+    save_converted(load_model(str(large)), converted)
+    save_converted(load_model(str(tiny_gpt2_folder)), tiny_converted)
+    cases = (
+        (large, tiny_gpt2_folder, ""),
+        (large, tiny_gpt2_folder, "model:8"),
+        (converted, tiny_converted, ""),
+    )
+    for folder, tiny, mesh in cases:
         done = subprocess.run(
-            [sys.executable, "-c", PEAK, str(large), str(tiny_gpt2_folder), mesh],
+            [sys.executable, "-c", PEAK, str(folder), str(tiny), mesh],
             capture_output=True,
             text=True,
         )
         assert done.returncode == 0, done.stderr
         peak, total, largest = map(int, done.stdout.split())
-        print(f"mesh {mesh!r}: {(peak - total) / largest:.2f} largest parameters")
+        over = (peak - total) / largest
+        print(f"{folder.name}, mesh {mesh!r}: {over:.2f} largest parameters")
         assert total > 190e6
         assert peak <= total + 1.3 * largest
