@@ -10,14 +10,11 @@ A name ends in its shape where that helps: `mask_BxT`, `units_BxU`.
 """
 
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import jax
-import numpy as np
 
 Array: TypeAlias = jax.Array
-HostArray: TypeAlias = np.ndarray
-PyTree: TypeAlias = Any
 
 # Reduces one site's activations over tokens: [B, T, F] -> [B, F].
 PoolFn: TypeAlias = Callable[[Array], Array]

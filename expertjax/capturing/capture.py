@@ -57,7 +57,7 @@ def capture(
 
     Returns:
       the folder, with `responses.zarr` [N, U], `units.parquet`,
-      `sentences.parquet`, `memberships.parquet` and `concepts.parquet`.
+      `sentences.parquet`, `memberships.parquet` and `dropped.parquet`.
 
     Raises:
       InputError: settings that do not fit the model or the sentences, another
