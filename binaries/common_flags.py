@@ -63,6 +63,54 @@ def define_capture_flags() -> None:
     flags.DEFINE_string("mesh", "", "E.g. data:4,model:2; default: all on data.")
 
 
+def define_score_flags() -> None:
+    """Flags of the programs that score; one for each score setting."""
+    flags.DEFINE_string(
+        "metrics",
+        "",
+        "Comma-separated, of ap, ap_neg, auroc, on_p50, on_p90, off_mean, off_p50, "
+        "on_mean, on_std, off_std, accuracy; default: all. AP is always computed.",
+    )
+    flags.DEFINE_float(
+        "holdout",
+        0.0,
+        "Share of each concept's sentences on which experts are tried afterwards.",
+    )
+    flags.DEFINE_integer("holdout_seed", 0, "Seed of drawing them.")
+    flags.DEFINE_integer(
+        "bootstrap_top", 10, "Best units per concept whose AP gets an interval."
+    )
+    flags.DEFINE_integer("bootstrap_resamples", 1000, "Resamplings per interval.")
+    flags.DEFINE_integer(
+        "block_bytes", 128 * 2**20, "Responses held in memory while they are scored."
+    )
+    flags.DEFINE_enum(
+        "kernel",
+        "auto",
+        ["auto", "jax", "compiled"],
+        "auto: compiled on CPUs, else jax.",
+    )
+
+
+def define_process_flags() -> None:
+    """Flags of a job of several processes."""
+    flags.DEFINE_string(
+        "coordinator",
+        "",
+        "host:port of process 0 of a job of several; auto: found by JAX (TPU pods, "
+        "Slurm).",
+    )
+    flags.DEFINE_integer("num_processes", 1, "Processes of the job.")
+    flags.DEFINE_integer("process_id", 0, "The number of this one, from 0.")
+
+
+def start_processes() -> None:
+    """Joins the other processes that the flags tell of."""
+    from expertjax.runtime import processes
+
+    processes.start(FLAGS.coordinator, FLAGS.num_processes, FLAGS.process_id)
+
+
 def settings_from_flags(cls: type[Settings]) -> Settings:
     """A settings dataclass from the flags that have its fields' names."""
     names = {field.name for field in dataclasses.fields(cls)} & set(FLAGS)  # type: ignore[arg-type]

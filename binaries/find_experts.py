@@ -7,11 +7,16 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from binaries.common_flags import define_capture_flags, settings_from_flags
+from binaries.common_flags import (
+    define_capture_flags,
+    define_score_flags,
+    settings_from_flags,
+)
 from binaries.run_main import run_main
 
 FLAGS = flags.FLAGS
 define_capture_flags()
+define_score_flags()
 flags.DEFINE_float(
     "gamma",
     0.9,
@@ -28,6 +33,7 @@ def main(argv: Sequence[str]) -> None:
 
     settings = ej.FindSettings(
         capture=settings_from_flags(ej.CaptureSettings),
+        score=settings_from_flags(ej.ScoreSettings),
         mesh=FLAGS.mesh,
         gamma=FLAGS.gamma,
     )

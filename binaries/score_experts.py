@@ -8,6 +8,12 @@ from pathlib import Path
 
 from absl import flags
 
+from binaries.common_flags import (
+    define_process_flags,
+    define_score_flags,
+    settings_from_flags,
+    start_processes,
+)
 from binaries.run_main import run_main
 
 FLAGS = flags.FLAGS
@@ -20,9 +26,8 @@ flags.DEFINE_string(
 )
 flags.DEFINE_integer("num_per_concept", 1000, "As in find_experts; with --concepts.")
 flags.DEFINE_integer("data_seed", 1234, "As in find_experts; with --concepts.")
-flags.DEFINE_enum(
-    "kernel", "auto", ["auto", "jax", "compiled"], "auto: compiled on CPUs, else jax."
-)
+define_score_flags()
+define_process_flags()
 
 
 def main(argv: Sequence[str]) -> None:
@@ -30,6 +35,7 @@ def main(argv: Sequence[str]) -> None:
     del argv
     import expertjax as ej
 
+    start_processes()
     concepts = None
     if FLAGS.concepts:
         concepts = ej.load_concepts(
@@ -39,9 +45,10 @@ def main(argv: Sequence[str]) -> None:
         )
     name = Path(FLAGS.responses).resolve().name
     out = Path(FLAGS.out) / name if FLAGS.out else None
-    settings = ej.ScoreSettings(kernel=FLAGS.kernel)
+    settings = settings_from_flags(ej.ScoreSettings)
     expertise = ej.score(FLAGS.responses, concepts, out, settings)
-    print(f"expertise: {expertise.folder.expertise_path}")
+    if FLAGS.process_id == 0:
+        print(f"expertise: {expertise.folder.expertise_path}")
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ _WHERE = {
     "Expertise": "expertjax.analysis.expertise",
     "FindSettings": "expertjax.api",
     "InputError": "expertjax.errors",
-    "ScoreSettings": "expertjax.scoring.score",
+    "ScoreSettings": "expertjax.scoring.settings",
     "UnitTable": "expertjax.models.sites",
     "average_precision": "expertjax.scoring.average_precision",
     "capture": "expertjax.api",

@@ -18,7 +18,7 @@ from expertjax.errors import InputError
 from expertjax.runtime.mesh import make_mesh
 from expertjax.runtime.sharding import put_parameter
 from expertjax.scoring import score as scoring_room
-from expertjax.scoring.score import ScoreSettings
+from expertjax.scoring.settings import ScoreSettings
 from expertjax.stores.folder import ResultFolder
 
 _ASSETS = Path(__file__).parent / "assets"
@@ -130,7 +130,7 @@ def find_experts(
         folder = capture(model, concept_set, place, settings.capture, mesh)
         del model  # before the next one is loaded
         if "score" in settings.steps:
-            expertise = score(folder, settings=settings.score, mesh=mesh)
+            expertise = score(folder, settings=settings.score)
             if "report" in settings.steps:
                 from expertjax.report.build import build_report  # brings matplotlib
 

@@ -41,8 +41,30 @@ class Expertise:
 
     @functools.cached_property
     def concepts(self) -> pd.DataFrame:
-        """[C] rows: concept, group, n_pos, n_neg, chance, max_ap, null_max_ap."""
+        """[C] rows: concept, group, n_pos, n_neg, chance, max_ap and more.
+
+        `null_threshold` is the AP that any unit reaches with at most 5% probability
+        when the concept's labels are shuffled, `n_above` the units that reach it.
+        """
         return self.folder.read_table("concepts")
+
+    @functools.cached_property
+    def null(self) -> pd.DataFrame:
+        """The law of AP under shuffled labels: n_pos, n_neg, tail, ap.
+
+        A unit reaches `ap` with the probability `tail`.
+        """
+        return self.folder.read_table("null")
+
+    @functools.cached_property
+    def intervals(self) -> pd.DataFrame:
+        """The best units of each concept: concept, rank, unit, ap, ap_low, ap_high."""
+        return self.folder.read_table("experts")
+
+    @functools.cached_property
+    def metrics(self) -> list[str]:
+        """The metrics that are stored."""
+        return self.folder.metrics
 
     @functools.cached_property
     def _row_of(self) -> dict[str, int]:
@@ -74,19 +96,34 @@ class Expertise:
         self,
         concept: str,
         k: int = 20,
-        metrics: Sequence[str] = ("ap", "on_p50", "on_p90", "off_mean"),
+        metrics: Sequence[str] = ("on_p50", "on_p90", "off_mean"),
     ) -> pd.DataFrame:
         """The k units of highest AP for a concept, best first.
 
         Ties are broken by unit number, so that the choice is reproducible.
 
+        Args:
+          concept: `group/name`.
+          k: number of units.
+          metrics: to be shown beside AP; those that are not stored are left out.
+
         Returns:
-          unit, site, layer, index, module and the metrics.
+          unit, site, layer, index, module, ap, `above_chance` (see `concepts`),
+          `ap_low` and `ap_high` (95% bootstrap interval; NaN beyond the units that
+          got one), `ap_heldout` where sentences were held out, and the metrics.
         """
         ap = self.metric("ap", concept)
         best = np.argsort(-ap, kind="stable")[:k]
         table = self.units.iloc[best].reset_index(drop=True)
-        return table.assign(**{m: self.metric(m, concept)[best] for m in metrics})
+        threshold = self.concepts["null_threshold"].iloc[self.row(concept)]
+        ends = self.intervals[self.intervals["concept"] == concept]
+        ends = ends.set_index("unit")[["ap_low", "ap_high"]].reindex(best)
+        table = table.assign(ap=ap[best], above_chance=ap[best] >= threshold)
+        table[["ap_low", "ap_high"]] = ends.to_numpy()
+        shown = ["ap_heldout", *metrics]
+        return table.assign(
+            **{m: self.metric(m, concept)[best] for m in shown if m in self.metrics}
+        )
 
     def experts(self, concept: str, gamma: float) -> pd.DataFrame:
         """The experts at gamma: all units of AP >= gamma, best first."""
@@ -98,23 +135,29 @@ class Expertise:
         """One row per concept: its best unit, and what chance would give.
 
         Returns:
-          concept, best AP, the best AP under permuted labels, the number of
-          experts at gamma, and the best unit's module and index; best first.
+          concept, chance, best AP, the family-wise 5% threshold, how many units are
+          above it, the number of experts at gamma, and the best unit's module and
+          index, and its AP on held-out sentences if there are any; best first.
         """
         ap_CxU = self.metric("ap")
-        best = self.units.iloc[ap_CxU.argmax(1)]
+        best_C = ap_CxU.argmax(1)
+        best = self.units.iloc[best_C]
         table = pd.DataFrame(
             {
                 "concept": self.concepts["concept"],
                 "chance": self.concepts["chance"].round(3),
                 "best AP": self.concepts["max_ap"].round(3),
-                "permuted": self.concepts["null_max_ap"].round(3),
+                "5% threshold": self.concepts["null_threshold"].round(3),
+                "above it": self.concepts["n_above"],
                 f"AP >= {gamma:g}": experts_per_concept(ap_CxU, gamma),
                 "best unit": (
                     best["module"] + "[" + best["index"].astype(str) + "]"
                 ).array,
             }
         )
+        if "ap_heldout" in self.metrics:
+            held_out = self.metric("ap_heldout")[np.arange(len(best_C)), best_C]
+            table.insert(3, "held out", held_out.round(3))
         return table.sort_values("best AP", ascending=False, ignore_index=True)
 
     def most_exciting(

@@ -100,12 +100,9 @@ def _write_selfcond(expertise: Expertise, folder: Path) -> None:
 
 def _tables(expertise: Expertise) -> Iterator[pd.DataFrame]:
     """One table of all units for each concept."""
-    metrics = sorted(
-        path.name for path in expertise.folder.expertise_path.iterdir() if path.is_dir()
-    )
     for key in expertise.concepts["concept"]:
         table = expertise.units.assign(
-            **{metric: expertise.metric(metric, key) for metric in metrics}
+            **{metric: expertise.metric(metric, key) for metric in expertise.metrics}
         )
         table.insert(0, "concept", key)
         yield table

@@ -225,7 +225,11 @@ def _run_blocks(
     shape = len(pool.tokens), table.num_units
     rows = shard_rows(*shape, dtype.itemsize, settings.block_rows)
     layout = arrays.Layout(
-        shape, settings.store_dtype, (rows, shape[1]), ("sentence", "unit")
+        shape,
+        settings.store_dtype,
+        (rows, shape[1]),
+        ("sentence", "unit"),
+        arrays.narrow_chunks(shape[0]),
     )
     array = arrays.create_array(folder.responses_path, layout)
     plan = BatchPlan(

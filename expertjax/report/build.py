@@ -44,6 +44,7 @@ def report_data(expertise: Expertise, gamma: float) -> ReportData:
         gamma=gamma,
         units=expertise.units,
         concepts=expertise.concepts,
+        null=expertise.null,
         ap_CxU=expertise.metric("ap"),
         experts=experts,
         excited=_excited(expertise, experts),
@@ -71,7 +72,8 @@ def _excited(
 
 
 def _facts(expertise: Expertise) -> dict[str, str]:
-    run = expertise.folder.read_run()["capture"]
+    steps = expertise.folder.read_run()
+    run, held_out = steps["capture"], steps["score"]["holdout"]
     labelled = int(np.sum(expertise.concepts[["n_pos", "n_neg"]].to_numpy()))
     facts = {
         "Family": run["family"],
@@ -88,6 +90,8 @@ def _facts(expertise: Expertise) -> dict[str, str]:
         "Computed in": run["compute_dtype"],
         "Stored in": run["store_dtype"],
     }
+    if held_out > 0:
+        facts["Held out"] = f"{100 * held_out:g}% of each concept's sentences"
     if run["sites"]:
         facts["Sites"] = run["sites"]
     if run["compat"]:

@@ -10,9 +10,15 @@ from expertjax.errors import join_problems
 
 _UNIT_COLUMNS = ("unit", "site", "layer", "index", "module")
 _CONCEPT_COLUMNS = (
-    "concept", "group", "n_pos", "n_neg", "chance", "max_ap", "null_max_ap",
+    "concept", "group", "n_pos", "n_neg", "chance", "max_ap", "null_threshold",
+    "n_above",
 )  # fmt: skip
-_EXPERT_COLUMNS = (*_UNIT_COLUMNS, "ap", "on_p50", "on_p90", "off_mean")
+_NULL_COLUMNS = ("n_pos", "n_neg", "tail", "ap")
+_EXPERT_COLUMNS = (
+    *_UNIT_COLUMNS, "ap", "on_p50", "on_p90", "off_mean", "above_chance", "ap_low",
+    "ap_high",
+)  # fmt: skip
+_HELD_OUT = "ap_heldout"
 _ROUNDING = 1e-5  # AP is float32 in the store, perhaps float64 in tables
 
 
@@ -30,8 +36,8 @@ class ReportData:
     """One model's results; rows of `units` and `concepts` are the axes of `ap_CxU`.
 
     Raises:
-      ValueError: columns are missing, lengths or best APs disagree, or an AP is not
-        in [0, 1].
+      ValueError: columns are missing; lengths, best APs or counts disagree; an AP is
+        not in [0, 1]; or a concept's null law is missing or out of order.
     """
 
     model_name: str
@@ -41,13 +47,19 @@ class ReportData:
     gamma: float
     # [U] rows: unit, site, layer, index, module.
     units: pd.DataFrame
-    # [C] rows: concept ("group/name"), group, n_pos, n_neg, chance, max_ap, and
-    # null_max_ap, the best AP over all units under permuted labels (NaN: unknown).
+    # [C] rows: concept ("group/name"), group, n_pos, n_neg, chance, max_ap;
+    # null_threshold, which under permuted labels any unit at all reaches with
+    # probability 0.05 at most (inf: no AP could); n_above, the units that reach it.
     concepts: pd.DataFrame
+    # The law of one unit's AP under permuted labels, for each (n_pos, n_neg) of the
+    # concepts. Rows n_pos, n_neg, tail, ap: AP >= ap has probability tail; ap ascends
+    # as tail descends.
+    null: pd.DataFrame
     # [C, U] float32.
     ap_CxU: np.ndarray
     # concept -> its top units, best first: the columns of `units`, then ap, on_p50,
-    # on_p90, off_mean.
+    # on_p90, off_mean, above_chance, the interval ap_low and ap_high (NaN: not
+    # computed) and, in all tables or in none, ap_heldout.
     experts: dict[str, pd.DataFrame]
     # concept -> unit -> the sentences of the whole pool that excite it most.
     excited: dict[str, dict[int, list[ExcitedSentence]]]
@@ -56,14 +68,28 @@ class ReportData:
         problems = [
             *_missing("units", self.units, _UNIT_COLUMNS),
             *_missing("concepts", self.concepts, _CONCEPT_COLUMNS),
+            *_missing("null", self.null, _NULL_COLUMNS),
         ]
         for concept, table in self.experts.items():
             problems += _missing(f"experts[{concept!r}]", table, _EXPERT_COLUMNS)
-        problems += self._axis_problems()
+        if len({_HELD_OUT in table for table in self.experts.values()}) == 2:
+            problems.append(f"experts: some tables have a column {_HELD_OUT}, not all")
+        if not problems:
+            problems = [*self._axis_problems(), *self._null_problems()]
         if not 0 < self.gamma <= 1:
             problems.append(f"gamma is {self.gamma}, expected a number in (0, 1]")
         if problems:
             raise ValueError(join_problems("these results make no report:", problems))
+
+    @property
+    def has_held_out(self) -> bool:
+        """Whether APs on sentences held out from the selection are there."""
+        return any(_HELD_OUT in table for table in self.experts.values())
+
+    def null_of(self, n_pos: int, n_neg: int) -> pd.DataFrame:
+        """The rows of `null` for so many positives and negatives."""
+        at = (self.null["n_pos"] == n_pos) & (self.null["n_neg"] == n_neg)
+        return self.null[at]
 
     def _axis_problems(self) -> list[str]:
         expected = (len(self.concepts), len(self.units))
@@ -72,9 +98,7 @@ class ReportData:
             return [f"ap_CxU has shape {shape}, expected {expected}: concepts, units"]
         if 0 in expected:
             return [f"ap_CxU has shape {expected}: nothing to report"]
-        if "max_ap" not in self.concepts:
-            return []
-        return [*self._value_problems()]
+        return [*self._value_problems(), *self._above_problems()]
 
     def _value_problems(self) -> Iterator[str]:
         """AP outside [0, 1], or tables and array in a different order."""
@@ -85,6 +109,36 @@ class ReportData:
                 yield f"ap_CxU[{row}] spans {low} to {high}, expected AP in [0, 1]"
             elif not abs(high - best[row]) <= _ROUNDING:
                 yield f"concepts row {row}: max_ap {best[row]}, but ap_CxU has {high}"
+
+    def _above_problems(self) -> Iterator[str]:
+        """Thresholds that are none, or counts that are not of them."""
+        table = self.concepts[["null_threshold", "n_above"]]
+        rows = zip(self.ap_CxU, table.itertuples(index=False), strict=True)
+        for row, (ap_U, (threshold, n_above)) in enumerate(rows):
+            if np.isnan(threshold):
+                yield f"concepts row {row}: null_threshold is {threshold}"
+                continue
+            least = np.count_nonzero(ap_U >= threshold + _ROUNDING)
+            most = np.count_nonzero(ap_U >= threshold - _ROUNDING)
+            if not least <= n_above <= most:
+                yield (
+                    f"concepts row {row}: n_above {n_above}, but {most} of ap_CxU "
+                    f"reach {threshold}"
+                )
+
+    def _null_problems(self) -> Iterator[str]:
+        """Concepts without a null law, or laws that are none."""
+        sizes = list(zip(self.concepts["n_pos"], self.concepts["n_neg"], strict=True))
+        for n_pos, n_neg in sorted(set(sizes)):
+            law = self.null_of(n_pos, n_neg)
+            of = f"n_pos {n_pos} and n_neg {n_neg}"
+            if law.empty:
+                yield f"null has no rows for {of}"
+            elif not (
+                law["tail"].is_monotonic_decreasing
+                and law["ap"].is_monotonic_increasing
+            ):
+                yield f"null for {of}: expected ap to ascend as tail descends"
 
 
 def _missing(name: str, table: pd.DataFrame, columns: tuple[str, ...]) -> list[str]:

@@ -50,7 +50,7 @@ def single_fixed(height: float) -> tuple[Figure, Axes]:
     """As `single` with set margins: drawn in half the time, for the many small ones."""
     figure = Figure(figsize=(_WIDTH, height), facecolor="white")
     FigureCanvasAgg(figure)
-    left, right, bottom, top = 0.85, 0.2, 0.5, 0.35  # inches
+    left, right, bottom, top = 0.85, 0.2, 0.5, 0.5  # inches
     size = (1 - (left + right) / _WIDTH, 1 - (bottom + top) / height)
     ax = figure.add_axes((left / _WIDTH, bottom / height, *size))
     tidy(ax)

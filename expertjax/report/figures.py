@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from expertjax.analysis.counts import OverGamma
 from expertjax.report import drawing
 from expertjax.report.drawing import BLACK, BLUE, GREEN, GREY, ORANGE
+from expertjax.report.null import expected_counts
 
 MAX_NAMED = 60  # concepts; more are drawn without their names
 _UNNAMED_ROWS = 30  # rows of a figure of that many concepts
@@ -20,36 +21,40 @@ _MAX_WRITTEN = 16  # layers; more leave no room for numbers in the heat map
 
 def ap_distribution(
     ap_U: np.ndarray,
+    law: pd.DataFrame,
     chance: float,
-    null_max_ap: float,
+    null_threshold: float,
     gamma: float,
     concept: str = "",
 ) -> Figure:
-    """Histogram of one concept's AP over all units, counts on a log scale.
+    """Histogram of one concept's AP over all units, beside what chance would give.
 
     Args:
       ap_U: average precision of every unit, [U].
+      law: of one unit's AP under permuted labels, as `expected_counts` takes it.
       chance: share of positives.
-      null_max_ap: best AP under permuted labels; NaN draws no line.
+      null_threshold: AP from which a unit is above chance; inf draws no line.
       gamma: expert threshold.
       concept: its name, for the axis.
     """
-    figure, ax = drawing.single_fixed(2.6)
+    figure, ax = drawing.single_fixed(2.75)
     heights, edges = np.histogram(ap_U, bins=100, range=(0, 1))
     ax.stairs(heights, edges, fill=True, color=BLUE, alpha=0.6, baseline=0.5)
+    expected = expected_counts(law, edges, len(ap_U))
+    ax.stairs(expected, edges, color=ORANGE, lw=1.6, label="expected by chance")
     ax.set_yscale("log")
     drawing.plain_numbers(ax)
-    ax.set_ylim(0.7, max(10, heights.max() * 1.6))
+    ax.set_ylim(0.7, max(10, heights.max() * 1.6, expected.max() * 1.6))
     ax.axvline(chance, color=BLACK, ls=":", lw=2, label=f"chance {chance:.3f}")
-    if not np.isnan(null_max_ap):
-        label = f"best, permuted {null_max_ap:.3f}"
-        ax.axvline(null_max_ap, color=ORANGE, ls="--", lw=1.6, label=label)
+    if np.isfinite(null_threshold):
+        label = f"5% threshold {null_threshold:.3f}"
+        ax.axvline(null_threshold, color=ORANGE, ls="--", lw=1.6, label=label)
     ax.axvline(gamma, color=BLACK, lw=1.2, label=f"γ = {gamma:g}")
     ax.set_xlim(0, 1)
     label = f"AP for {drawing.short(concept, 44)}" if concept else "AP"
     ax.set_xlabel(label, parse_math=False)
     ax.set_ylabel("units")
-    drawing.legend(ax, columns=3)
+    drawing.legend(ax, columns=2)
     return figure
 
 
@@ -115,28 +120,29 @@ def experts_per_layer(table: pd.DataFrame, gamma: float) -> Figure:
 
 
 def best_ap_overview(concepts: pd.DataFrame, gamma: float) -> Figure:
-    """Best AP of each concept beside chance and the best under permuted labels.
+    """Best AP of each concept beside chance and the 5% threshold.
 
     Up to `MAX_NAMED` concepts have a named row each; more become curves over rank.
 
     Args:
       concepts: [C] rows, in the order to be shown, with `concept`, `chance`,
-        `max_ap` and `null_max_ap`.
+        `max_ap` and `null_threshold` (inf is not drawn).
       gamma: the threshold, marked by a line.
     """
     best = concepts["max_ap"].to_numpy(float)
-    null = concepts["null_max_ap"].to_numpy(float)
     chance = concepts["chance"].to_numpy(float)
-    has_null = not np.isnan(null).all()
+    threshold = concepts["null_threshold"].to_numpy(float)
+    finite = np.isfinite(threshold)
+    threshold = np.where(finite, threshold, np.nan)
     if len(concepts) > MAX_NAMED:
-        return _best_ap_curves(best, null if has_null else None, chance, gamma)
+        return _best_ap_curves(best, threshold, chance, gamma)
     figure, ax = drawing.single(drawing.rows_height(len(concepts)))
     y = np.arange(len(concepts))
-    start = np.where(np.isnan(null), chance, null)
-    ax.hlines(y, start, best, color=BLUE, lw=1.5, alpha=0.35, zorder=1)
     ax.plot(best, y, "o", color=BLUE, ms=5.5, label="best AP")
-    if has_null:
-        ax.plot(null, y, "x", color=ORANGE, ms=5, label="best, permuted labels")
+    if finite.any():
+        at, to, start = y[finite], best[finite], threshold[finite]
+        ax.hlines(at, start, to, color=BLUE, lw=1.5, alpha=0.35, zorder=1)
+        ax.plot(threshold, y, "x", color=ORANGE, ms=5, label="5% threshold")
     ax.plot(chance, y, "|", color=GREY, ms=7, mew=1.5, label="chance")
     ax.axvline(gamma, color=BLACK, lw=0.8, label=f"γ = {gamma:g}")
     ax.set_xlim(0, 1.02)
@@ -147,13 +153,13 @@ def best_ap_overview(concepts: pd.DataFrame, gamma: float) -> Figure:
 
 
 def _best_ap_curves(
-    best_C: np.ndarray, null_C: np.ndarray | None, chance_C: np.ndarray, gamma: float
+    best_C: np.ndarray, threshold_C: np.ndarray, chance_C: np.ndarray, gamma: float
 ) -> Figure:
     figure, ax = drawing.single(drawing.rows_height(_UNNAMED_ROWS))
     rank = np.arange(1, len(best_C) + 1)
     ax.plot(rank, best_C, color=BLUE, lw=2, label="best AP")
-    if null_C is not None:
-        ax.plot(rank, null_C, "x", color=ORANGE, ms=3, label="best, permuted labels")
+    if not np.isnan(threshold_C).all():
+        ax.plot(rank, threshold_C, "x", color=ORANGE, ms=3, label="5% threshold")
     ax.plot(rank, chance_C, "|", color=GREY, ms=4, label="chance")
     ax.axhline(gamma, color=BLACK, lw=0.8, label=f"γ = {gamma:g}")
     ax.set_xlim(0.5, len(best_C) + 0.5)

@@ -84,13 +84,10 @@ def _key_numbers(
     """What a reader wants first: number, of how many, what it counts."""
     of_concepts = f"of {len(concepts):,}"
     at_gamma = counts.over_gamma(data.ap_CxU, [data.gamma])
-    known = [view.margin for view in concepts if not math.isnan(view.margin)]
-    above = ("n/a", "")
-    if known:
-        above = (f"{sum(margin > 0 for margin in known):,}", f"of {len(known):,}")
+    above = sum(view.above_chance for view in concepts)
     return [
         (f"{at_gamma.acquired[0]:,}", of_concepts, "acquired concepts"),
-        (*above, "concepts above permuted labels"),
+        (f"{above:,}", of_concepts, "concepts above chance"),
         (f"{data.concepts['max_ap'].median():.3f}", "", "median best AP"),
         (f"{at_gamma.experts[0]:,}", "", "experts, as pairs of unit and concept"),
         (f"{at_gamma.units[0]:,}", f"of {len(data.units):,}", "units that are experts"),
@@ -121,10 +118,20 @@ def _environment() -> jinja2.Environment:
     )
     environment.filters["fixed"] = _fixed
     environment.filters["whole"] = lambda number: f"{number:,}"
-    environment.tests["nan"] = math.isnan
+    environment.globals["interval"] = interval
     return environment
 
 
 def _fixed(number: float) -> str:
     """Three decimals; what is not known says so."""
-    return "n/a" if math.isnan(number) else f"{number:.3f}"
+    return f"{number:.3f}" if math.isfinite(number) else "n/a"
+
+
+def interval(low: float, high: float) -> str:
+    """Two decimals, rounded outwards: an AP of 0.996 is not outside of 0.99–1.00."""
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return "n/a"
+    # Six decimals first, so that 0.29, a little more or less, stays 0.29.
+    low = math.floor(round(100 * low, 4)) / 100
+    high = math.ceil(round(100 * high, 4)) / 100
+    return f"{low:.2f}–{high:.2f}"

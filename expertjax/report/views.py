@@ -2,6 +2,7 @@
 
 import base64
 import dataclasses
+import math
 from typing import Any
 
 import numpy as np
@@ -71,9 +72,19 @@ class ConceptView:
         return self.row["concept"].removeprefix(f"{self.row['group']}/")
 
     @property
+    def can_be_above(self) -> bool:
+        """Whether there are sentences enough for some AP to be above chance."""
+        return math.isfinite(self.row["null_threshold"])
+
+    @property
+    def above_chance(self) -> bool:
+        """Whether the best AP reaches the 5% threshold, as counted by the scoring."""
+        return self.row["n_above"] > 0
+
+    @property
     def margin(self) -> float:
-        """Best AP minus the best under permuted labels; NaN where unknown."""
-        return self.row["max_ap"] - self.row["null_max_ap"]
+        """Best AP minus the 5% threshold; -inf where no AP could be above chance."""
+        return self.row["max_ap"] - self.row["null_threshold"]
 
 
 def limits_for(n_concepts: int) -> Limits:
@@ -126,12 +137,17 @@ def _distribution(
     data: ReportData, row: dict[str, Any], ap_U: np.ndarray, anchor: str
 ) -> Picture:
     figure = figures.ap_distribution(
-        ap_U, row["chance"], row["null_max_ap"], data.gamma, row["concept"]
+        ap_U,
+        data.null_of(row["n_pos"], row["n_neg"]),
+        row["chance"],
+        row["null_threshold"],
+        data.gamma,
+        row["concept"],
     )
     p50, p99 = np.quantile(ap_U, [0.5, 0.99])
     alt = (
         f"Histogram of AP over {len(ap_U):,} units: median {p50:.3f}, 99th percentile "
-        f"{p99:.3f}, best {ap_U.max():.3f}."
+        f"{p99:.3f}, best {ap_U.max():.3f}; {row['n_above']:,} reach the 5% threshold."
     )
     return picture(f"ap_{anchor}", alt, figure)
 

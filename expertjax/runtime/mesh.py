@@ -42,6 +42,17 @@ def make_mesh(spec: str = "") -> Mesh:
     )
 
 
+def local_mesh() -> Mesh:
+    """All devices of this process, for work that needs no other process."""
+    devices = jax.local_devices()
+    return jax.make_mesh(
+        (len(devices), 1),
+        ("data", "model"),
+        axis_types=(AxisType.Auto, AxisType.Auto),
+        devices=devices,
+    )
+
+
 def replicated(mesh: Mesh) -> NamedSharding:
     """The whole array on every device."""
     return NamedSharding(mesh, PartitionSpec())

@@ -4,7 +4,7 @@ import numpy as np
 
 from expertjax.concepts.pool import Membership
 from expertjax.errors import InputError
-from expertjax.scoring.blocks import Kernel, score_fn
+from expertjax.scoring.blocks import Kernel, make_scorer
 
 
 def average_precision(
@@ -51,4 +51,4 @@ def average_precision(
         if not member.num_positives or not member.num_negatives:
             raise InputError(f"concept {concept} needs a positive and a negative")
         members.append(member)
-    return score_fn(kernel)(responses, members)["ap"]
+    return make_scorer(members, ["ap"], kernel)(responses)["ap"]

@@ -1,93 +1,154 @@
 """Scoring one block of units for all concepts, on whatever hardware is there."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
 from expertjax.concepts.pool import Membership
 from expertjax.errors import InputError
 from expertjax.runtime import mesh as meshes
-from expertjax.scoring import compiled, kernel
+from expertjax.scoring import compiled, summary
+from expertjax.scoring import kernel as reference
+from expertjax.scoring.metrics import METRICS
 
 Kernel = Literal["auto", "jax", "compiled"]
 
-# [N, U] responses -> metric -> [C, U].
-ScoreFn = Callable[[np.ndarray, Sequence[Membership]], dict[str, np.ndarray]]
+# [N, U] float32, finite -> metric -> [C, U] float32.
+Scorer = Callable[[np.ndarray], dict[str, np.ndarray]]
+
+_CONCEPTS_PER_CALL = 16
 
 
-def score_fn(name: Kernel, mesh: Mesh | None = None) -> ScoreFn:
-    """The function that scores a block.
+def make_scorer(
+    members: Sequence[Membership],
+    metrics: Sequence[str] = tuple(METRICS),
+    kernel: Kernel = "auto",
+    mesh: Mesh | None = None,
+) -> Scorer:
+    """The function that scores a block of units for some concepts.
 
     Args:
-      name: "compiled" (CPU loop), "jax" (units sharded over the mesh), or
-        "auto": the loop where the devices are CPUs.
-      mesh: for "jax"; defaults to all devices.
+      members: [C] labelled rows.
+      metrics: names in `METRICS`.
+      kernel: "compiled" (for CPUs), "jax" (the reference, units sharded over the
+        mesh), or "auto": the compiled one where the devices are CPUs.
+      mesh: for "jax"; defaults to all devices of this process.
 
     Raises:
-      InputError: another name.
+      InputError: another kernel, or an unknown metric.
     """
-    if name == "auto":
-        name = "compiled" if jax.default_backend() == "cpu" else "jax"
-    if name == "compiled":
-        return compiled.score_block
-    if name != "jax":
-        raise InputError(f"--kernel={name}: expected auto, jax or compiled")
-    return functools.partial(score_block_on_mesh, mesh=mesh or meshes.make_mesh())
+    unknown = [name for name in metrics if name not in METRICS]
+    if unknown or not metrics:
+        raise InputError(
+            f"--metrics={','.join(unknown)}: expected some of {', '.join(METRICS)}"
+        )
+    if kernel == "auto":
+        kernel = "compiled" if jax.default_backend() == "cpu" else "jax"
+    mesh = mesh or meshes.local_mesh()
+    if kernel == "jax":
+        return _MeshScorer(members, metrics, mesh)
+    if kernel != "compiled":
+        raise InputError(f"--kernel={kernel}: expected auto, jax or compiled")
+    return _CpuScorer(members, metrics, mesh)
 
 
-def score_block_on_mesh(
-    responses_NxU: np.ndarray, members: Sequence[Membership], mesh: Mesh
-) -> dict[str, np.ndarray]:
-    """All metrics by the reference kernel, each device scoring its own units.
+class _CpuScorer:
+    """The compiled loop, and the reference for what it does not do."""
 
-    Args:
-      responses_NxU: float32, finite.
-      members: [C] labelled rows.
-      mesh: all of its devices share the units.
+    def __init__(
+        self, members: Sequence[Membership], metrics: Sequence[str], mesh: Mesh
+    ) -> None:
+        self._score = compiled.CompiledScorer(members)
+        self._metrics = metrics
+        fast = [name for name in metrics if name in summary.METRICS]
+        slow = [name for name in metrics if name not in fast]
+        self._of_wide_units = _MeshScorer(members, fast, mesh)
+        self._of_all_units = _MeshScorer(members, slow, mesh)
 
-    Returns:
-      metric -> [C, U] float32.
+    def __call__(self, x_NxU: np.ndarray) -> dict[str, np.ndarray]:
+        values, is_wide = self._score(x_NxU)
+        every = dict(zip(summary.METRICS, values, strict=True))
+        if is_wide.any():
+            for name, wide in self._of_wide_units(x_NxU[:, is_wide]).items():
+                every[name][:, is_wide] = wide
+        every |= self._of_all_units(x_NxU)
+        return {name: every[name] for name in self._metrics}
+
+
+class _MeshScorer:
+    """The reference kernel, each device scoring its own units.
+
+    Concepts of about the same length go together: few shapes are compiled, and
+    little is spent on filler.
     """
-    num_units = responses_NxU.shape[1]
-    padding = -num_units % mesh.size
-    padded = np.pad(responses_NxU, ((0, 0), (0, padding)))
-    x_NxU = jax.device_put(padded, meshes.split_units(mesh))
-    score = _score_on_mesh(mesh)
-    scores = [score(x_NxU, *_padded_labels(member)) for member in members]
-    return {
-        name: np.stack([meshes.local(s[name])[:num_units] for s in scores])
-        for name in kernel.METRICS
-    }
+
+    def __init__(
+        self, members: Sequence[Membership], metrics: Sequence[str], mesh: Mesh
+    ) -> None:
+        self._metrics = tuple(metrics)
+        self._mesh = mesh
+        self._num_concepts = len(members)
+        self._batches = list(_batches(members))
+
+    def __call__(self, x_NxU: np.ndarray) -> dict[str, np.ndarray]:
+        if not self._metrics:
+            return {}
+        num_units = x_NxU.shape[1]
+        padding = -num_units % (self._mesh.size * reference.tile_width())
+        padded = np.pad(x_NxU, ((0, 0), (0, padding)))
+        x = jax.device_put(padded, meshes.split_units(self._mesh))
+        score = _score_on_mesh(self._mesh, self._metrics)
+        # All are under way before the first is fetched.
+        scored = [
+            (concepts, score(x, rows, label)) for concepts, rows, label in self._batches
+        ]
+        shape = self._num_concepts, num_units
+        out = {name: np.empty(shape, np.float32) for name in self._metrics}
+        for concepts, scores in scored:
+            for name, values in scores.items():
+                values_CxU = meshes.local(values)[: len(concepts), :num_units]
+                out[name][concepts] = values_CxU
+        return out
 
 
 @functools.lru_cache
-def _score_on_mesh(mesh: Mesh) -> Callable:
+def _score_on_mesh(mesh: Mesh, metrics: tuple[str, ...]) -> Callable:
     units = meshes.split_units(mesh).spec
     whole = meshes.replicated(mesh).spec
-
-    def score(x_NxU, row_n, label_n):  # type: ignore[no-untyped-def]
-        return kernel.score_units(x_NxU[row_n], label_n)
-
     sharded = jax.shard_map(
-        score,
+        functools.partial(reference.score_concepts, metrics=metrics),
         mesh=mesh,
         in_specs=(units, whole, whole),
-        out_specs=jax.sharding.PartitionSpec(units[1]),
+        out_specs=units,
     )
     return jax.jit(sharded)
 
 
-def _padded_labels(member: Membership) -> tuple[jax.Array, jax.Array]:
-    """Rows and labels, filled up so that few lengths are compiled."""
-    n = len(member.label)
-    step = 1 << max(4, n.bit_length() - 3)  # at most an eighth too long
-    fill = -n % step
-    return (
-        jnp.asarray(np.pad(member.sentence, (0, fill))),
-        jnp.asarray(np.pad(member.label, (0, fill), constant_values=-1)),
-    )
+def _batches(
+    members: Sequence[Membership],
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """(numbers of concepts, rows_Cxn, label_Cxn); the last concepts may be filler."""
+    lengths = [_padded_length(len(member.label)) for member in members]
+    for n in sorted(set(lengths)):
+        same = [c for c, length in enumerate(lengths) if length == n]
+        for start in range(0, len(same), _CONCEPTS_PER_CALL):
+            concepts = same[start : start + _CONCEPTS_PER_CALL]
+            # Filled up to a power of two: few counts are compiled.
+            count = 1 << (len(concepts) - 1).bit_length()
+            rows = np.zeros((count, n), np.int32)
+            label = np.full((count, n), -1, np.int8)
+            for i in range(count):
+                member = members[concepts[min(i, len(concepts) - 1)]]
+                rows[i, : len(member.label)] = member.sentence
+                label[i, : len(member.label)] = member.label
+            yield np.array(concepts), rows, label
+
+
+def _padded_length(n: int) -> int:
+    """At most an eighth longer, so that few lengths are compiled."""
+    step = 1 << max(4, n.bit_length() - 3)
+    return -(-n // step) * step

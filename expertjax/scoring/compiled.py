@@ -1,156 +1,277 @@
-"""The same metrics as `kernel`, as a compiled loop for CPUs.
+"""The same metrics as `metrics`, compiled for CPUs: sixteen units side by side.
 
-XLA's sort on CPUs costs some 200 ns an element. Here the responses of a unit
-become 32-bit keys whose integer order is their order as floats; positives and
-negatives are sorted apart by radix (three passes of 11 bits) and merged in one
-scan, in which equal keys are one threshold.
+Each response becomes an integer whose order is that of the floats, with the label in
+its lowest bit; a sorting network orders the sentences of sixteen units at once; one
+scan, in which equal responses are one threshold, sums up what the metrics need.
+Counts are exact, sums are float64, and no unit's numbers depend on another's.
 """
 
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numba
 import numpy as np
 
 from expertjax.concepts.pool import Membership
-from expertjax.scoring.kernel import METRICS
+from expertjax.scoring.lanes import LANES, Rows, maximum, minimum, vectorized
+from expertjax.scoring.network import sort_tile, tile_rows
+from expertjax.scoring.summary import MAGNITUDE, METRICS, STRIDE, summarize
 
-_BITS = 11
-_BINS = 1 << _BITS
+_LARGEST_CODE = 2**30 - 2
+_FILLER = np.int32(2**31 - 1)  # the key above all others
+_SLAB = 512  # rows that are brought into tiles at a time
 
 
-def score_block(
-    responses_NxU: np.ndarray, members: Sequence[Membership]
-) -> dict[str, np.ndarray]:
-    """All metrics of all units for all concepts, on all cores.
+class CompiledScorer:
+    """Scores blocks of units for the same concepts, on all cores."""
+
+    def __init__(self, members: Sequence[Membership]) -> None:
+        """Numbers the sentences anew, those of a concept side by side in memory.
+
+        Args:
+          members: [C] labelled rows.
+        """
+        halves = [
+            member.sentence[member.label == label]
+            for member in members
+            for label in (1, 0)
+        ]
+        rows = np.concatenate(halves)
+        used, first_use, place = np.unique(rows, return_index=True, return_inverse=True)
+        by_use = np.argsort(first_use)
+        number = np.empty(len(used), np.int64)
+        number[by_use] = np.arange(len(used))
+        self._order = used[by_use].astype(np.int64)
+        self._rows = number[place]
+        self._bounds = np.cumsum([0, *map(len, halves)])
+        for start, stop in zip(self._bounds[:-1], self._bounds[1:], strict=True):
+            self._rows[start:stop].sort()
+        self._num_concepts = len(members)
+        self._tiles = np.empty((0, 0, 0), np.float32)
+
+    def __call__(self, x_NxU: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """All metrics of all units.
+
+        Args:
+          x_NxU: float32 responses, finite.
+
+        Returns:
+          [metrics, C, U] float32 in the order of `METRICS`, and [U] bool: units
+          that this cannot do, because their largest response is over 2^127 times
+          their smallest (zero left out); their numbers are not to be used.
+        """
+        x_NxU = np.ascontiguousarray(x_NxU, np.float32)
+        num_units = x_NxU.shape[1]
+        groups = -(-num_units // LANES)
+        # Kept from block to block: fresh memory costs as much as filling it.
+        if len(self._tiles) != groups:
+            self._tiles = np.empty((groups, len(self._order), LANES), np.float32)
+        tiles, bits = self._tiles, self._tiles.view(np.int32)
+        slabs = range(0, len(self._order), _SLAB)
+        low = np.empty((len(slabs), groups, 1, LANES), np.int32)
+        high = np.empty_like(low)
+        out = np.empty((groups, self._num_concepts, LANES, len(METRICS)), np.float32)
+
+        def fill(start: int) -> None:
+            rows, slab = self._order[start : start + _SLAB], start // _SLAB
+            _fill_tiles(x_NxU, rows, start, tiles, bits, low[slab], high[slab])
+
+        def score(g: int) -> None:
+            _score_tile(tiles[g], bits[g], self._rows, self._bounds, lowest[g], out[g])
+
+        with ThreadPoolExecutor(_num_threads()) as pool:
+            list(pool.map(fill, slabs))
+            # The smallest magnitude becomes code 1, and 0 stays 0.
+            lowest = low.min(0) - np.int32(1)
+            list(pool.map(score, range(groups)))
+        is_wide = high.max(0) - lowest > _LARGEST_CODE
+        units = out.transpose(3, 1, 0, 2).reshape(len(METRICS), self._num_concepts, -1)
+        return units[:, :, :num_units], is_wide.reshape(-1)[:num_units]
+
+
+def _num_threads() -> int:
+    """Cores that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on this platform
+        return os.cpu_count() or 1
+
+
+@vectorized
+def _extend_range(bits: Rows, row: Any, low: Rows, high: Rows) -> None:
+    magnitude = bits[row] & int(MAGNITUDE)
+    high[0] = maximum(high[0], magnitude)
+    low[0] = minimum(low[0], magnitude.where(magnitude > 0, int(MAGNITUDE)))
+
+
+@numba.njit(cache=True, nogil=True)
+def _fill_tiles(x_NxU, rows, start, tiles, bits, low, high):  # type: ignore[no-untyped-def]
+    """Some rows of the responses into [groups, N, LANES], beginning at `start`.
+
+    `low` and `high`, [groups, 1, LANES], get the range of magnitudes, zero left out.
+    Lanes beyond U are filled with zeros.
+    """
+    num_units = x_NxU.shape[1]
+    low[:], high[:] = MAGNITUDE, 0
+    for i in range(len(rows)):
+        row = x_NxU[rows[i]]
+        for g in range(num_units // LANES):
+            for lane in range(LANES):
+                tiles[g, start + i, lane] = row[g * LANES + lane]
+        if num_units % LANES:
+            tiles[-1, start + i] = 0
+            for lane in range(num_units % LANES):
+                tiles[-1, start + i, lane] = row[num_units // LANES * LANES + lane]
+    for g in range(len(tiles)):
+        for i in range(start, start + len(rows)):
+            _extend_range((bits[g], i, low[g], high[g]))
+
+
+@numba.njit(cache=True, nogil=True)
+def _score_tile(x, bits, rows, bounds, low, out):  # type: ignore[no-untyped-def]
+    """All concepts of sixteen units.
 
     Args:
-      responses_NxU: float32, finite.
-      members: [C] labelled rows.
-
-    Returns:
-      metric -> [C, U] float32, the metrics of `kernel.score_units`.
+      x: [N, LANES] float32.
+      bits: the same memory as int32.
+      rows: labelled rows, of each concept first the positives, then the negatives.
+      bounds: [2 C + 1] where these begin and end.
+      low: [1, LANES] int32, subtracted from magnitudes.
+      out: [C, LANES, metrics] float32.
     """
-    rows, bounds = [], [0]
-    for member in members:
-        for label in (1, 0):
-            part = member.sentence[member.label == label]
-            rows.append(part)
-            bounds.append(bounds[-1] + len(part))
-    # One unit's responses side by side, and one zero for both signs.
-    x_UxN = np.ascontiguousarray(responses_NxU.T, np.float32) + np.float32(0)
-    num_units = len(x_UxN)
-    out = np.empty((num_units, len(members), len(METRICS)), np.float32)
-    _score_units(
-        x_UxN.view(np.uint32),
-        x_UxN,
-        np.concatenate(rows).astype(np.int64),
-        np.array(bounds, np.int64),
-        out,
-    )
-    return {
-        name: np.ascontiguousarray(out[:, :, i].T) for i, name in enumerate(METRICS)
-    }
-
-
-@numba.njit(parallel=True, cache=True)
-def _score_units(bits, values, rows, bounds, out):  # type: ignore[no-untyped-def]
     num_concepts = (len(bounds) - 1) // 2
     longest = 0
-    for i in range(len(bounds) - 1):
-        longest = max(longest, bounds[i + 1] - bounds[i])
-    for u in numba.prange(len(bits)):
-        pos = np.empty(longest, np.uint32)
-        neg = np.empty(longest, np.uint32)
-        spare = np.empty(longest, np.uint32)
-        counts = np.empty((3, _BINS), np.int64)
-        for c in range(num_concepts):
-            start, middle, stop = bounds[2 * c], bounds[2 * c + 1], bounds[2 * c + 2]
-            num_pos, num_neg = middle - start, stop - middle
-            _gather_sorted(bits[u], rows[start:middle], pos, spare, counts)
-            _gather_sorted(bits[u], rows[middle:stop], neg, spare, counts)
-            ap, auroc = _merge(pos, num_pos, neg, num_neg)
-            total = 0.0
-            for i in range(middle, stop):
-                total += values[u, rows[i]]
-            out[u, c, 0] = ap
-            out[u, c, 1] = auroc
-            out[u, c, 2] = _percentile(pos, num_pos, 50)
-            out[u, c, 3] = _percentile(pos, num_pos, 90)
-            out[u, c, 4] = total / num_neg
-            out[u, c, 5] = _percentile(neg, num_neg, 50)
+    for c in range(num_concepts):
+        longest = max(longest, bounds[2 * c + 2] - bounds[2 * c])
+    tile = np.empty((tile_rows(longest)[0], LANES), np.int32)
+    marks = np.empty((longest // STRIDE + 2, LANES), np.float32)
+    for c in range(num_concepts):
+        start, middle, stop = bounds[2 * c], bounds[2 * c + 1], bounds[2 * c + 2]
+        n, num_pos = stop - start, middle - start
+        # Near the mean, so that the squares stay small.
+        shift = x[rows[start]].astype(np.float64).reshape(1, LANES)
+        of_pos = _encode_all(x, bits, rows[start:middle], low, shift, tile, 1)
+        of_neg = _encode_all(x, bits, rows[middle:stop], low, shift, tile[num_pos:], 0)
+        height, first = tile_rows(n)
+        tile[n:height] = _FILLER
+        sort_tile(tile, height, first)
+        precisions = _scan(tile, n, num_pos, marks)
+        for lane in range(LANES):
+            sums = (
+                of_pos[0, lane], of_neg[0, lane], of_pos[1, lane], of_neg[1, lane],
+                shift[0, lane],
+            )  # fmt: skip
+            summarize(
+                tile[:, lane], marks[:, lane], n, num_pos, low[0, lane],
+                precisions[:, lane], sums, out[c, lane],
+            )  # fmt: skip
 
 
-@numba.njit(cache=True)
-def _gather_sorted(bits, rows, keys, spare, counts):  # type: ignore[no-untyped-def]
-    """Puts the keys of some rows in ascending order into `keys`."""
-    counts[:] = 0
-    n = len(rows)
-    for i in range(n):
-        b = bits[rows[i]]
-        # Negative floats count downwards: turn all bits; others: only the sign.
-        key = ~b if b >> 31 else b | np.uint32(0x80000000)
-        key = np.uint32(key)
-        keys[i] = key
-        counts[0, key & (_BINS - 1)] += 1
-        counts[1, (key >> _BITS) & (_BINS - 1)] += 1
-        counts[2, key >> (2 * _BITS)] += 1
-    source, target = keys, spare
-    for digit in range(3):
-        shift = np.uint32(digit * _BITS)
-        if counts[digit, (source[0] >> shift) & np.uint32(_BINS - 1)] == n:
-            continue  # all keys share this digit
-        place = 0
-        for k in range(_BINS):
-            count = counts[digit, k]
-            counts[digit, k] = place
-            place += count
-        for i in range(n):
-            key = source[i]
-            k = (key >> shift) & np.uint32(_BINS - 1)
-            target[counts[digit, k]] = key
-            counts[digit, k] += 1
-        source, target = target, source
-    if source is not keys:
-        keys[:n] = source[:n]
+def _encoder(label: int) -> Any:
+    @vectorized
+    def encode(
+        x: Rows, bits: Rows, row: Any, low: Rows, shift: Rows, tile: Rows, i: Any,
+        sums: Rows,
+    ) -> None:  # fmt: skip
+        b = bits[row]
+        code = maximum((b & int(MAGNITUDE)) - low[0], 0)
+        tile[i] = ((0 - code).where(b < 0, code) << 1) | label
+        deviation = x[row].to_double() - shift[0]
+        sums[0] = sums[0] + deviation
+        sums[1] = sums[1] + deviation * deviation
+
+    return encode
 
 
-@numba.njit(cache=True)
-def _merge(pos, num_pos, neg, num_neg):  # type: ignore[no-untyped-def]
-    """AP and AUROC of two ascending runs of keys."""
-    i, j = num_pos - 1, num_neg - 1
-    ap = wins = 0.0
-    while i >= 0:
-        key = pos[i]
-        while j >= 0 and neg[j] > key:
-            j -= 1
-        above = num_neg - 1 - j  # negatives that beat this key
-        k = j
-        while k >= 0 and neg[k] == key:
-            k -= 1
-        first = i
-        while i >= 0 and pos[i] == key:
-            i -= 1
-        ties_pos, ties_neg = first - i, j - k
-        true = num_pos - 1 - i
-        ap += ties_pos * (true / (true + above + ties_neg))
-        wins += ties_pos * (k + 1 + 0.5 * ties_neg)
-        j = k if ties_neg else j
-    return ap / num_pos, wins / (np.float64(num_pos) * num_neg)
+_encode_negative, _encode_positive = _encoder(0), _encoder(1)
 
 
-@numba.njit(cache=True)
-def _percentile(keys, n, q):  # type: ignore[no-untyped-def]
-    place = (n - 1) * (q / 100)
-    low = int(np.floor(place))
-    below = _value(keys[low])
-    above = _value(keys[min(low + 1, n - 1)])
-    return below + (above - below) * (place - low)
+@numba.njit(cache=True, nogil=True)
+def _encode_all(x, bits, rows, low, shift, tile, label):  # type: ignore[no-untyped-def]
+    """Keys of one class into the tile; returns the sums of values and squares."""
+    sums = np.zeros((2, LANES), np.float64)
+    if label:
+        for i in range(len(rows)):
+            _encode_positive((x, bits, rows[i], low, shift, tile, i, sums))
+    else:
+        for i in range(len(rows)):
+            _encode_negative((x, bits, rows[i], low, shift, tile, i, sums))
+    return sums
 
 
-@numba.njit(cache=True)
-def _value(key):  # type: ignore[no-untyped-def]
-    """The float that a key stands for."""
-    bits = key & np.uint32(0x7FFFFFFF) if key >> 31 else ~key
-    buffer = np.empty(1, np.uint32)
-    buffer[0] = bits
-    return np.float64(buffer.view(np.float32)[0])
+def _run(end, num_pos, n, tp, tp_run, run):  # type: ignore[no-untyped-def]
+    """What a run of equal responses, rows run to end, adds to the three sums.
+
+    Works on numbers and on vectors alike. `tp` and `tp_run` are the positives below
+    the run's end and start.
+    """
+    positives = tp - tp_run
+    return (
+        positives * (num_pos - tp_run) / (n - run),
+        positives * tp / end,
+        (end - run - positives) * (num_pos - tp + positives * 0.5),
+    )
+
+
+def _scanner(count: int) -> Any:
+    @vectorized
+    def scan_rows(
+        tile: Rows, start: Any, sizes: Rows, state: Rows, code: Rows, sums: Rows
+    ) -> None:
+        num_pos, n = sizes[0], sizes[1]
+        tp, tp_run, run, row = state[0], state[1], state[2], state[3]
+        last, totals = code[0], [sums[i] for i in range(3)]
+        for r in range(count):
+            key = tile.after(start, r)
+            is_new = (key >> 1).differs(last)
+            for i, more in enumerate(_run(row, num_pos, n, tp, tp_run, run)):
+                totals[i] = totals[i] + more.where(is_new, 0.0).to_double()
+            tp_run, run = tp.where(is_new, tp_run), row.where(is_new, run)
+            last, row = key >> 1, row + 1.0
+            tp = tp + (key & 1).to_float()
+        state[0], state[1], state[2], state[3] = tp, tp_run, run, row
+        code[0] = last
+        for i, total in enumerate(totals):
+            sums[i] = total
+
+    return scan_rows
+
+
+_scan_stride, _scan_one = _scanner(STRIDE), _scanner(1)
+_run_of_numbers = numba.njit(_run)
+
+
+@numba.njit(cache=True, nogil=True)
+def _scan(tile, n, num_pos, marks):  # type: ignore[no-untyped-def]
+    """Sums of precisions over positives, and of pairs won, in ascending order.
+
+    Where the code changes, a run of equal responses has ended: its positives count
+    with the precision from there upwards (AP) and from the bottom up to there (AP of
+    the negated response), its negatives with the positives above them, those of the
+    run a half (AUROC). `marks` gets the positives before every STRIDE-th row.
+
+    Returns:
+      [3, LANES] float64.
+    """
+    sizes = np.empty((2, LANES), np.float32)
+    sizes[0], sizes[1] = num_pos, n
+    state = np.zeros((4, LANES), np.float32)
+    code = (tile[0] >> 1).astype(np.int32).reshape(1, LANES)
+    sums = np.zeros((3, LANES), np.float64)
+    whole = n // STRIDE * STRIDE
+    for i in range(0, whole, STRIDE):
+        marks[i // STRIDE] = state[0]
+        _scan_stride((tile, i, sizes, state, code, sums))
+    marks[whole // STRIDE] = state[0]
+    for i in range(whole, n):
+        _scan_one((tile, i, sizes, state, code, sums))
+    marks[-(-n // STRIDE)] = state[0]
+    for lane in range(LANES):
+        last = _run_of_numbers(
+            n, num_pos, n, state[0, lane], state[1, lane], state[2, lane]
+        )
+        for i in range(3):
+            sums[i, lane] += last[i]
+    return sums

@@ -1,58 +1,91 @@
-"""The reference kernel in JAX: one concept against a block of units.
+"""The reference kernel in JAX: concepts of one length against a block of units."""
 
-Average precision is that of scikit-learn's `average_precision_score`:
-AP = sum_t (R_t - R_{t-1}) P_t over *distinct* thresholds t, so that tied
-responses form one threshold. Chance level is the share of positives.
-"""
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 
+from expertjax.scoring.metrics import METRICS, Ranking
 from expertjax.typing import Array
 
-METRICS = ("ap", "auroc", "on_p50", "on_p90", "off_mean", "off_p50")
+_LAST = jnp.iinfo(jnp.int32).max  # the sort key of no finite number
 
 
-def score_units(responses_nxU: Array, label_n: Array) -> dict[str, Array]:
-    """All metrics of all units for one concept.
+def score_concepts(
+    responses_NxU: Array, rows_Cxn: Array, label_Cxn: Array, metrics: Sequence[str]
+) -> dict[str, Array]:
+    """Metrics of all units for several concepts, tile of units by tile of units.
+
+    Tiles bound the memory, whatever U. They are of one width, since compilers round
+    otherwise where arrays have other shapes: so a unit's numbers are the same to the
+    bit, however many units a device has.
+
+    Args:
+      responses_NxU: float32, finite; U a multiple of `tile_width()`.
+      rows_Cxn: int32 rows of the concepts' sentences.
+      label_Cxn: int, 1 for positives, 0 for negatives, -1 for rows to be left out;
+        at least one of each of the first two.
+      metrics: names in `METRICS`.
+
+    Returns:
+      metric -> [C, U] float32.
+    """
+    width = tile_width()
+
+    def score_tile(place: Array) -> dict[str, Array]:
+        c, first = place
+        x_NxW = jax.lax.dynamic_slice_in_dim(responses_NxU, first, width, axis=1)
+        ranking = rank(x_NxW[rows_Cxn[c]], label_Cxn[c])
+        return {name: METRICS[name](ranking) for name in metrics}
+
+    num_concepts = len(rows_Cxn)
+    starts = jnp.arange(0, responses_NxU.shape[1], width)
+    c = jnp.repeat(jnp.arange(num_concepts), len(starts))
+    scores = jax.lax.map(score_tile, (c, jnp.tile(starts, num_concepts)))
+    return {name: value.reshape(num_concepts, -1) for name, value in scores.items()}
+
+
+def tile_width() -> int:
+    """Units of a tile: enough to keep the device busy."""
+    return 128 if jax.default_backend() == "cpu" else 2048
+
+
+def rank(responses_nxU: Array, label_n: Array) -> Ranking:
+    """Sorts every unit's responses to a concept's sentences.
 
     Args:
       responses_nxU: float32, finite.
-      label_n: int, 1 for positives, 0 for negatives, -1 for rows to be left
-        out; at least one of each of the first two.
-
-    Returns:
-      metric -> [U] float32: `ap`, `auroc`, `on_p50` and `on_p90` (percentiles of
-      the responses to positives, interpolated linearly), `off_mean` and
-      `off_p50` (of those to negatives).
+      label_n: as in `score_concepts`.
     """
     key_Uxn = _sort_key(responses_nxU.T)
     label_Uxn = jnp.broadcast_to(label_n, key_Uxn.shape)
-    # Descending; rows that are left out come last.
-    last = jnp.iinfo(jnp.int32).max  # the key of no finite number
-    order = jnp.where(label_Uxn < 0, last, ~key_Uxn)
-    order, label_Uxn = jax.lax.sort((order, label_Uxn), dimension=1, num_keys=1)
-    x_Uxn = _value(~order)
-    tp = jnp.cumsum(label_Uxn == 1, axis=1)
-    fp = jnp.cumsum(label_Uxn == 0, axis=1)
-    # The last position of each run of ties.
-    following = jnp.pad(order[:, 1:], ((0, 0), (0, 1)), constant_values=last)
-    is_end = (order != following) & (label_Uxn >= 0)
-    tp_before, fp_before = _at_previous_end(tp, is_end), _at_previous_end(fp, is_end)
-    num_pos, num_neg = tp[:, -1], fp[:, -1]
-    ap = jnp.where(is_end, (tp - tp_before) * (tp / jnp.maximum(tp + fp, 1)), 0.0)
-    # Shares before products: n_pos * n_neg may be more than an int32 holds.
-    beaten = (tp + tp_before) * 0.5 / num_pos[:, None]
-    wins = jnp.where(is_end, (fp - fp_before) / num_neg[:, None] * beaten, 0.0)
-    off_sum = jnp.sum(jnp.where(label_Uxn == 0, x_Uxn, 0.0), axis=1)
-    return {
-        "ap": jnp.sum(ap, axis=1) / num_pos,
-        "auroc": jnp.sum(wins, axis=1),
-        "on_p50": _percentile(x_Uxn, tp, 50),
-        "on_p90": _percentile(x_Uxn, tp, 90),
-        "off_mean": off_sum / num_neg,
-        "off_p50": _percentile(x_Uxn, fp, 50),
-    }
+    key_Uxn = jnp.where(label_Uxn < 0, _LAST, key_Uxn)
+    # The label as second key: sums do not depend on the order of the sentences.
+    key_Uxn, label_Uxn = jax.lax.sort((key_Uxn, label_Uxn), dimension=1, num_keys=2)
+    ends = key_Uxn[:, 1:] != key_Uxn[:, :-1]
+    is_first = jnp.pad(ends, ((0, 0), (1, 0)), constant_values=True)
+    is_last = jnp.pad(ends, ((0, 0), (0, 1)), constant_values=True)
+    counts = {}
+    for name, label in (("pos", 1), ("neg", 0)):
+        is_one = label_Uxn == label
+        upto = jnp.cumsum(is_one, axis=1)
+        before = upto - is_one
+        # Both counts grow along the row: carry a run's ends to all of the run.
+        below = jax.lax.cummax(jnp.where(is_first, before, 0), axis=1)
+        last = jnp.where(is_last, upto, upto.shape[1])
+        counts[f"{name}_below"] = below.astype(jnp.float32)
+        counts[f"{name}_upto"] = jax.lax.cummin(last, axis=1, reverse=True).astype(
+            jnp.float32
+        )
+    # Filler has no response; a finite one keeps NaN out of differences.
+    x_Uxn = jnp.where(label_Uxn < 0, 0.0, _value(key_Uxn))
+    return Ranking(
+        x=x_Uxn,
+        label=label_Uxn,
+        **counts,
+        num_pos=jnp.sum(label_n == 1).astype(jnp.float32),
+        num_neg=jnp.sum(label_n == 0).astype(jnp.float32),
+    )
 
 
 def _sort_key(x: Array) -> Array:
@@ -68,26 +101,3 @@ def _sort_key(x: Array) -> Array:
 def _value(key: Array) -> Array:
     """The float of a key; the map is its own inverse."""
     return jax.lax.bitcast_convert_type(key ^ ((key >> 31) & 0x7FFFFFFF), jnp.float32)
-
-
-def _at_previous_end(count_Uxn: Array, is_end_Uxn: Array) -> Array:
-    """The count at the end of the run of ties before each position's own."""
-    at_end = jnp.where(is_end_Uxn, count_Uxn, 0)
-    shifted = jnp.concatenate([jnp.zeros_like(at_end[:, :1]), at_end[:, :-1]], 1)
-    return jax.lax.cummax(shifted, axis=1)
-
-
-def _percentile(x_Uxn: Array, count_Uxn: Array, q: int) -> Array:
-    """Percentile of the rows that `count` counts, of values in descending order."""
-    total_U = count_Uxn[:, -1]
-    low, hundredths = jnp.divmod((total_U - 1) * q, 100)
-
-    def ascending(k_U: Array) -> Array:
-        # The k-th from below is the (total - k)-th that is counted from above.
-        find = jax.vmap(lambda count, rank: jnp.searchsorted(count, rank))
-        i_U = find(count_Uxn, total_U - k_U)
-        return jnp.take_along_axis(x_Uxn, i_U[:, None], axis=1)[:, 0]
-
-    below = ascending(low)
-    above = ascending(jnp.minimum(low + 1, total_U - 1))
-    return below + (above - below) * (hundredths / 100)

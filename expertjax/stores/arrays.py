@@ -22,7 +22,9 @@ DTYPES = {
     "bfloat16": np.dtype(ml_dtypes.bfloat16),
 }
 CHUNK_COLUMNS = 512  # inner chunks, so that columns can be read without rows' cost
+MIN_CHUNK_COLUMNS = 32
 MAX_SHARD_BYTES = 256 * 2**20
+MAX_COLUMN_BYTES = 128 * 2**20  # of one column of chunks, which is read as a whole
 _CHECKED_BYTES = [
     {"name": "bytes", "configuration": {"endian": "little"}},
     {"name": "crc32c"},
@@ -38,12 +40,29 @@ class Layout:
       dtype: "float32", "float16" or "bfloat16".
       shard: (rows, columns) of a block of work.
       names: of the two dimensions.
+      chunk_columns: of the chunks inside a shard.
     """
 
     shape: tuple[int, int]
     dtype: str
     shard: tuple[int, int]
     names: tuple[str, str]
+    chunk_columns: int = CHUNK_COLUMNS
+
+
+def narrow_chunks(num_rows: int) -> int:
+    """Columns of chunks such that all rows of them fit into memory as float32."""
+    columns = CHUNK_COLUMNS
+    while columns > MIN_CHUNK_COLUMNS and 4 * num_rows * columns > MAX_COLUMN_BYTES:
+        columns //= 2
+    return columns
+
+
+def chunk_columns(array: ts.TensorStore) -> int:
+    """Columns of an array's chunks."""
+    shape = array.chunk_layout.read_chunk.shape
+    assert shape is not None and shape[1] is not None
+    return shape[1]
 
 
 def create_array(path: Path, layout: Layout) -> ts.TensorStore:
@@ -52,7 +71,7 @@ def create_array(path: Path, layout: Layout) -> ts.TensorStore:
     Raises:
       InputError: another array is there.
     """
-    inner = [layout.shard[0], min(layout.shard[1], CHUNK_COLUMNS)]
+    inner = [layout.shard[0], min(layout.shard[1], layout.chunk_columns)]
     # Inner chunks have to divide the shard.
     outer = [inner[0], -(-layout.shard[1] // inner[1]) * inner[1]]
     spec = _spec(path) | {
@@ -108,6 +127,37 @@ def create_group(path: Path) -> None:
     (path / "zarr.json").write_text(json.dumps(metadata))
 
 
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """A part of an array on its way into memory."""
+
+    array: ts.TensorStore
+    rows: slice
+    columns: slice | np.ndarray
+    future: ts.Future
+
+    def finish(self) -> np.ndarray:
+        """The part, float32; raises as `read` does."""
+        advice = "remove the model's result folder and run again"
+        try:
+            part = np.asarray(self.future.result()).astype(np.float32, copy=False)
+        except (ValueError, OSError) as error:
+            raise InputError(
+                f"{_path(self.array)}: a chunk is damaged; {advice} ({_reason(error)})"
+            ) from error
+        # One pass that makes no array: the sum of finite float32 in float64 is finite.
+        if not np.isfinite(part.sum(dtype=np.float64)):
+            row, column = np.argwhere(~np.isfinite(part))[0]
+            labels = self.array.domain.labels
+            columns = np.arange(self.array.shape[1])[self.columns]
+            raise InputError(
+                f"{_path(self.array)}: {labels[0]} {row + (self.rows.start or 0)}, "
+                f"{labels[1]} {columns[column]} is {part[row, column]}, which is never "
+                f"written: a chunk is missing, or another program has written; {advice}"
+            )
+        return part
+
+
 def read(array: ts.TensorStore, rows: slice, columns: slice | np.ndarray) -> np.ndarray:
     """A part of an array in host memory, as float32.
 
@@ -117,31 +167,17 @@ def read(array: ts.TensorStore, rows: slice, columns: slice | np.ndarray) -> np.
       columns: a run of columns, or their numbers.
 
     Raises:
-      InputError: a chunk is missing, truncated or fails its checksum.
+      InputError: a chunk is missing, truncated or fails its checksum, or a number
+        is not finite.
     """
-    return finish_read(array, start_read(array, rows, columns))
+    return start_read(array, rows, columns).finish()
 
 
 def start_read(
     array: ts.TensorStore, rows: slice, columns: slice | np.ndarray
-) -> ts.Future:
+) -> Reading:
     """Begins a `read` in the background."""
-    return array[rows, columns].read()
-
-
-def finish_read(array: ts.TensorStore, future: ts.Future) -> np.ndarray:
-    """The result of `start_read`; raises as `read` does."""
-    advice = "remove the model's result folder and run again"
-    try:
-        part = np.asarray(future.result()).astype(np.float32, copy=False)
-    except (ValueError, OSError) as error:
-        raise InputError(
-            f"{_path(array)}: a chunk is damaged; {advice} ({_reason(error)})"
-        ) from error
-    # Nothing else is ever written, so this is a chunk that is not there.
-    if not np.isfinite(part).all():
-        raise InputError(f"{_path(array)}: a chunk is missing; {advice}")
-    return part
+    return Reading(array, rows, columns, array[rows, columns].read())
 
 
 def write_columns(

@@ -14,8 +14,10 @@ from expertjax.errors import InputError, join_problems
 from expertjax.stores import arrays
 from expertjax.stores.ledger import Ledger, write_atomically
 
-FORMAT_VERSION = 1
-TABLES = ("units", "sentences", "dropped", "concepts", "memberships")
+FORMAT_VERSION = 2
+TABLES = (
+    "units", "sentences", "dropped", "memberships", "concepts", "null", "experts",
+)  # fmt: skip
 
 
 class ResultFolder:
@@ -42,6 +44,11 @@ class ResultFolder:
     def expertise_path(self) -> Path:
         """Group of [C, U]."""
         return self.path / "expertise.zarr"
+
+    @property
+    def experts_path(self) -> Path:
+        """Folder of the best units of each block of units."""
+        return self.path / ".blocks" / "experts"
 
     @property
     def responses_ledger(self) -> Ledger:
@@ -146,6 +153,7 @@ class ResultFolder:
         keys: Sequence[str],
         sentences: Sequence[np.ndarray],
         labels: Sequence[np.ndarray],
+        held_out: Sequence[np.ndarray] | None = None,
     ) -> None:
         """Writes `memberships.parquet`: who is labelled how, concept by concept.
 
@@ -153,6 +161,7 @@ class ResultFolder:
           keys: [C] concepts.
           sentences: [C] arrays of rows of the responses.
           labels: [C] arrays of 1 and 0.
+          held_out: [C] arrays of bool, if some sentences were held out.
         """
         counts = [len(label) for label in labels]
         table = pd.DataFrame(
@@ -162,6 +171,8 @@ class ResultFolder:
                 "label": np.concatenate(labels).astype(np.int8),
             }
         )
+        if held_out is not None:
+            table["held_out"] = np.concatenate(held_out)
         self.write_table("memberships", table)
 
     def open_responses(self) -> ts.TensorStore:
@@ -181,12 +192,18 @@ class ResultFolder:
           InputError: it was not, or there is no such metric.
         """
         self.expertise_ledger.require_closed(self.expertise_path)
-        if not (self.expertise_path / metric).is_dir():
-            there = sorted(p.name for p in self.expertise_path.iterdir() if p.is_dir())
+        if metric not in self.metrics:
             raise InputError(
-                f"{self.expertise_path}: no metric {metric!r}; there are {there}"
+                f"{self.expertise_path}: no metric {metric!r}; there are {self.metrics}"
             )
         return arrays.open_array(self.expertise_path / metric)
+
+    @property
+    def metrics(self) -> list[str]:
+        """The metrics that are stored, by name."""
+        return sorted(
+            path.name for path in self.expertise_path.iterdir() if path.is_dir()
+        )
 
     def succeed(self) -> None:
         """Marks the whole run as finished."""

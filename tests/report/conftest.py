@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from expertjax.report.data import ExcitedSentence, ReportData
+from tests.report.null_law import make_null
 
 SITES = ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
 
@@ -48,6 +49,8 @@ def make_experts(
     table = units.iloc[best].assign(
         ap=ap_U[best], on_p50=1.25, on_p90=2.5, off_mean=-0.125
     )
+    table["above_chance"] = table["ap"] >= 0.5
+    table["ap_low"], table["ap_high"] = 0.9099, 0.9501
     labels = (1, 1, 0, 1, -1)
     excited = {
         int(unit): [
@@ -69,7 +72,7 @@ def make_data(
     sentences: list[str] | None = None,
     **changes: object,
 ) -> ReportData:
-    """A report's data; `changes` replace columns of `concepts`."""
+    """A report's data; `changes` replace columns of `concepts`, but n_above."""
     units, ap = make_units(n_units, n_layers), make_ap(n_concepts, n_units)
     names = names or [f"sense/concept_{c}-1_04_00__" for c in range(n_concepts)]
     concepts = pd.DataFrame(
@@ -80,15 +83,21 @@ def make_data(
             "n_neg": 325,
             "chance": 0.35,
             "max_ap": ap.max(1),
-            "null_max_ap": 0.5,
+            "null_threshold": 0.5,
         }
     ).assign(**changes)
+    thresholds = concepts["null_threshold"].to_numpy(float)
+    concepts["n_above"] = (ap >= thresholds[:, None]).sum(1)
+    sizes = dict.fromkeys(zip(concepts["n_pos"], concepts["n_neg"], strict=True))
+    null = pd.concat([make_null(*size) for size in sizes], ignore_index=True)
     experts, excited = {}, {}
     sentences = sentences or [f"The bird number {i} flew away." for i in range(8)]
     for name, ap_U in zip(names, ap, strict=True):
         experts[name], excited[name] = make_experts(ap_U, units, sentences)
     facts = {"family": "gpt2", "layers": str(n_layers), "units": f"{n_units:,}"}
-    return ReportData(model_name, facts, gamma, units, concepts, ap, experts, excited)
+    return ReportData(
+        model_name, facts, gamma, units, concepts, null, ap, experts, excited
+    )
 
 
 @pytest.fixture(name="make_data")

@@ -11,6 +11,7 @@ import pytest
 from expertjax.errors import InputError
 from expertjax.report import write
 from expertjax.report.data import ExcitedSentence
+from expertjax.report.page import interval
 from expertjax.report.write import write_report
 
 SCRIPT = "<script>alert(1)</script>"
@@ -127,10 +128,11 @@ def test_table_is_ordered_and_counted(make_data, tmp_path):
     for c in order:
         row = page[page.index(f'<a href="#concept-{c}">') :].split("</tr>")[0]
         values = re.findall(r'data-value="(.*?)"', row)
-        best, null, margin, n_experts, n_pos, n_neg, chance = map(float, values)
+        best, threshold, margin, n_above, n_experts, *rest = map(float, values)
         assert best == pytest.approx(data.ap_CxU[c].max(), abs=1e-6)
-        assert (null, n_pos, n_neg, chance) == (0.5, 175, 325, 0.35)
-        assert margin == pytest.approx(best - null)
+        assert (threshold, *rest) == (0.5, 175, 325, 0.35)
+        assert margin == pytest.approx(best - threshold)
+        assert n_above == (data.ap_CxU[c] >= 0.5).sum()
         assert n_experts == (data.ap_CxU[c] >= np.float32(0.8)).sum()
         unit = data.units.iloc[data.ap_CxU[c].argmax()]
         assert f"{unit['module']}[{unit['index']}]" in row
@@ -152,13 +154,82 @@ def test_one_concept_and_no_experts(make_data, read):
     assert "0 of 1 acquired concepts" in text
 
 
-def test_unknown_null(make_data, read):
-    page = read(make_data(3, null_max_ap=[np.nan, 0.5, 0.999]))
-    text = " ".join("".join(page.text).split())
-    assert "n/a" in text and "not known" in text
-    assert "1 of 2 concepts above permuted labels" in text
-    text = " ".join("".join(read(make_data(3, null_max_ap=np.nan)).text).split())
-    assert " n/a concepts above permuted labels" in text
+def text_of(page):
+    return " ".join("".join(page.text).split())
+
+
+def test_above_chance_or_not(make_data, read):
+    data = make_data(3, null_threshold=[0.42, 0.999, np.inf])
+    assert (data.concepts["n_above"] > 0).tolist() == [True, False, False]
+    text = text_of(read(data))
+    assert "1 of 3 concepts above chance" in text
+    n_above, best = data.concepts["n_above"][0], data.concepts["max_ap"]
+    assert (
+        f"The best AP, {best[0]:.3f}, is above chance; {n_above} of 480 units reach "
+        "the 5% threshold, 0.420."
+    ) in text
+    assert f"The best AP, {best[1]:.3f}, is below the 5% threshold, 0.999:" in text
+    assert text.count("These are so few sentences that no AP could be above") == 1
+
+
+def test_best_ap_at_the_threshold_is_above_chance(make_data, read):
+    best = make_data(1).ap_CxU.max(1)
+    text = text_of(read(make_data(1, null_threshold=best)))
+    assert "1 of 1 concepts above chance" in text
+    assert "1 of 480 units reaches the 5% threshold" in text
+
+
+def test_infinite_threshold_has_no_margin(make_data, tmp_path):
+    data = make_data(2, n_pos=[1, 175], n_neg=[4, 325], null_threshold=[np.inf, 0.5])
+    page = write_report(tmp_path / "r", data).read_text(encoding="utf-8")
+    row = page[page.index('<a href="#concept-0">') :].split("</tr>")[0]
+    cells = re.findall(r">\s*([^<>]+?)\s*</(?:td|span)>", row)
+    assert cells[1:5] == ["n/a", "n/a", "no", "0"]
+    shown = Reader(page).having("data-value")
+    assert {"inf", "-inf"} <= set(shown)  # sorted last: no numbers to a browser
+
+
+def test_interval_and_flags_of_top_units(make_data, read):
+    data = make_data(1, n_units=2000)
+    name = data.concepts["concept"][0]
+    table = data.experts[name].iloc[:2].copy()
+    table["ap"] = np.float32([0.9411, 0.4])
+    table["above_chance"] = [True, False]
+    table["ap_low"], table["ap_high"] = [0.9123, np.nan], [0.9501, np.nan]
+    data.experts[name] = table
+    text = text_of(read(data))
+    assert "rank AP interval above chance expert module" in text
+    assert "1 0.941 0.91–0.96 yes yes transformer" in text
+    assert "2 0.400 n/a no no transformer" in text
+
+
+def test_interval_holds_what_it_held():
+    assert interval(0.29, 0.57) == "0.29–0.57"
+    assert interval(np.float32(0.29), np.float32(0.57)) == "0.29–0.57"
+    assert interval(0.9951, 0.9999) == "0.99–1.00"
+    assert interval(1.0, 1.0) == "1.00–1.00"
+    assert interval(np.nan, 0.5) == "n/a"
+
+
+@pytest.mark.parametrize("held_out", [True, False])
+def test_held_out_is_shown_where_it_is(make_data, read, held_out):
+    data = make_data(2)
+    if held_out:
+        for table in data.experts.values():
+            table["ap_heldout"] = 0.8771
+            table.loc[table.index[1], "ap_heldout"] = np.nan
+    assert data.has_held_out == held_out
+    text = text_of(read(data))
+    assert ("interval held-out AP above chance" in text) == held_out
+    assert text.count("0.90–0.96 0.877") == (38 if held_out else 0)
+    assert text.count("0.90–0.96 n/a") == (2 if held_out else 0)
+    assert ("took no part" in text) == held_out
+
+
+def test_words_say_what_the_threshold_is(make_data, read):
+    text = text_of(read(make_data(1)))
+    assert "even the best of all 480 units would reach with a probability" in text
+    assert "95% of resamplings of the concept’s sentences; not corrected" in text
 
 
 def test_concept_without_units_or_sentences(make_data, read):
@@ -179,12 +250,18 @@ def test_threshold_is_compared_in_the_dtype_of_the_array(make_data, read):
     text = " ".join("".join(read(data).text).split())
     assert "1 of 480 units is an expert at γ = 0.9" in text
     assert "1 of 1 acquired concepts" in text
-    assert "1 0.900 yes" in text
+    assert "1 0.900 0.90–0.96 yes yes" in text
 
 
 def test_long_sentences_are_cut(make_data, read):
     page = read(make_data(1, sentences=["word " * 500]))
     assert max(len(text) for text in page.text) < 300
+
+
+def _with_first(data, change):
+    """The tables of experts, the first one changed."""
+    first = next(iter(data.experts))
+    return data.experts | {first: change(data.experts[first])}
 
 
 @pytest.mark.parametrize(
@@ -196,6 +273,26 @@ def test_long_sentences_are_cut(make_data, read):
         (lambda d: {"units": d.units.drop(columns="site")}, "units has no column site"),
         (lambda d: {"concepts": d.concepts.drop(columns="max_ap")}, "max_ap"),
         (lambda d: {"gamma": 90}, "gamma is 90"),
+        (lambda d: {"null": d.null.drop(columns="tail")}, "null has no column tail"),
+        (lambda d: {"null": d.null.assign(n_pos=9)}, "no rows for n_pos 175 and n_neg"),
+        (lambda d: {"null": d.null.iloc[::-1]}, "expected ap to ascend"),
+        (lambda d: {"concepts": d.concepts.assign(n_above=1)}, "n_above 1, but"),
+        (
+            lambda d: {"concepts": d.concepts.assign(null_threshold=np.nan)},
+            "null_threshold is nan",
+        ),
+        (
+            lambda d: {"concepts": d.concepts.drop(columns="null_threshold")},
+            "concepts has no column null_threshold",
+        ),
+        (
+            lambda d: {"experts": _with_first(d, lambda t: t.drop(columns="ap_low"))},
+            "no column ap_low",
+        ),
+        (
+            lambda d: {"experts": _with_first(d, lambda t: t.assign(ap_heldout=0.5))},
+            "some tables have a column ap_heldout, not all",
+        ),
     ],
 )
 def test_unusable_results_are_refused(make_data, spoil, message):

@@ -6,6 +6,8 @@ import pytest
 
 from expertjax.analysis import counts
 from expertjax.report import drawing, figures
+from expertjax.report.null import expected_counts
+from tests.report.null_law import make_null
 
 
 def test_over_gamma_against_a_naive_count(make_data):
@@ -78,12 +80,37 @@ def test_heat_map_shows_layers_that_were_scored(make_data):
 def test_distribution_counts_every_unit(make_data):
     ap_U = make_data().ap_CxU[0]
     ap_U[:2] = [0, 1]
-    (ax,) = figures.ap_distribution(ap_U, 0.35, 0.5, 0.9, "a/b").axes
+    (ax,) = figures.ap_distribution(ap_U, make_null(), 0.35, 0.5, 0.9, "a/b").axes
     values, edges, _ = ax.patches[0].get_data()
     assert values.sum() == len(ap_U) and (edges[0], edges[-1]) == (0, 1)
     assert sorted(line.get_xdata()[0] for line in ax.lines) == [0.35, 0.5, 0.9]
-    (ax,) = figures.ap_distribution(ap_U, 0.35, np.nan, 0.9).axes
+    labels = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert "expected by chance" in labels and "5% threshold 0.500" in labels
+    (ax,) = figures.ap_distribution(ap_U, make_null(), 0.35, np.inf, 0.9).axes
     assert [line.get_xdata()[0] for line in ax.lines] == [0.35, 0.9]
+
+
+def test_distribution_draws_what_chance_gives(make_data):
+    ap_U = make_data(1, 10_000).ap_CxU[0]
+    law = make_null()
+    (ax,) = figures.ap_distribution(ap_U, law, 0.35, 0.5, 0.9).axes
+    expected, edges, _ = ax.patches[1].get_data()
+    np.testing.assert_array_equal(expected, expected_counts(law, edges, 10_000))
+    assert ax.patches[1].get_label() == "expected by chance"
+    assert ax.get_ylim()[1] > expected.max()
+    # The rest of the units are good ones.
+    assert ax.patches[0].get_data().values[50:].sum() > 20 > expected[50:].sum()
+
+
+@pytest.mark.parametrize("threshold", [0.5, np.inf])
+def test_legend_of_the_distribution_stays_inside(make_data, threshold):
+    ap_U = make_data(1).ap_CxU[0]
+    figure = figures.ap_distribution(ap_U, make_null(), 0.35, threshold, 0.123456)
+    (ax,) = figure.axes
+    drawing.png(figure)
+    box = ax.get_legend().get_window_extent()
+    assert figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1
+    assert ax.bbox.y1 <= box.y0 and box.y1 <= figure.bbox.y1
 
 
 @pytest.mark.parametrize("n_concepts", [1, 60, 61])
@@ -96,14 +123,18 @@ def test_overview_has_every_concept(make_data, n_concepts):
 
 
 @pytest.mark.parametrize("n_concepts", [2, 80])
-@pytest.mark.parametrize("null", [np.nan, [np.nan, 0.5]])
-def test_unknown_null_is_left_out(make_data, n_concepts, null):
-    if isinstance(null, list):
-        null = null * (n_concepts // 2)
-    data = make_data(n_concepts, null_max_ap=null)
+@pytest.mark.parametrize("thresholds", [[0.5, 0.5], [np.inf, 0.5], [np.inf, np.inf]])
+def test_infinite_thresholds_are_not_drawn(make_data, n_concepts, thresholds):
+    thresholds = np.array(thresholds * (n_concepts // 2))
+    data = make_data(n_concepts, null_threshold=thresholds)
     figure = figures.best_ap_overview(data.concepts, 0.9)
-    labels = {line.get_label() for line in figure.axes[0].lines}
-    assert ("best, permuted labels" in labels) == isinstance(null, list)
+    lines = {line.get_label(): line for line in figure.axes[0].lines}
+    finite = np.isfinite(thresholds)
+    assert ("5% threshold" in lines) == finite.any()
+    if finite.any():
+        x, y = lines["5% threshold"].get_data()
+        shown = x if n_concepts <= 60 else y
+        np.testing.assert_array_equal(shown, np.where(finite, thresholds, np.nan))
     assert drawing.png(figure)
 
 
@@ -117,7 +148,7 @@ def test_names_are_not_mathtext(make_data):
         figures.experts_per_layer(table, 0.5),
         figures.max_ap_heatmap(best),
         figures.best_ap_overview(data.concepts, 0.9),
-        figures.ap_distribution(data.ap_CxU[0], 0.3, 0.5, 0.9, names[0]),
+        figures.ap_distribution(data.ap_CxU[0], make_null(), 0.3, 0.5, 0.9, names[0]),
     ):
         assert drawing.png(figure).startswith(b"\x89PNG")
 

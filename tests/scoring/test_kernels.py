@@ -9,9 +9,10 @@ from jax.sharding import AxisType, Mesh
 
 from expertjax.concepts.pool import Membership
 from expertjax.errors import InputError
-from expertjax.runtime.mesh import make_mesh
-from expertjax.scoring.blocks import score_block_on_mesh, score_fn
-from expertjax.scoring.kernel import METRICS
+from expertjax.scoring import compiled, network, summary
+from expertjax.scoring.blocks import make_scorer
+from expertjax.scoring.lanes import LANES
+from expertjax.scoring.metrics import METRICS
 
 metrics = pytest.importorskip("sklearn.metrics")
 
@@ -77,11 +78,16 @@ def expected(x_NxU: np.ndarray, members: list[Membership]) -> dict[str, np.ndarr
             out["on_p90"][c, u] = np.percentile(on, 90)
             out["off_mean"][c, u] = off.mean()
             out["off_p50"][c, u] = np.percentile(off, 50)
+            out["ap_neg"][c, u] = metrics.average_precision_score(label, -x)
+            out["on_mean"][c, u], out["on_std"][c, u] = on.mean(), on.std()
+            out["off_std"][c, u] = off.std()
+            above = x > np.float32(x.mean())
+            out["accuracy"][c, u] = (above == (label == 1)).mean()
     return out
 
 
 def check(kernel: str, x_NxU: np.ndarray, members: list[Membership]) -> None:
-    scores = score_fn(kernel)(x_NxU, members)
+    scores = make_scorer(members, kernel=kernel)(x_NxU)
     wanted = expected(x_NxU, members)
     assert set(scores) == set(METRICS)
     size_U = np.abs(x_NxU).max(axis=0) + NORMAL
@@ -89,11 +95,24 @@ def check(kernel: str, x_NxU: np.ndarray, members: list[Membership]) -> None:
         assert scores[name].shape == (len(members), x_NxU.shape[1])
         assert scores[name].dtype == np.float32
         error = np.abs(scores[name] - wanted[name])
-        if name not in ("ap", "auroc"):
+        if name not in ("ap", "ap_neg", "auroc", "accuracy"):
             # Values on the unit's own scale; XLA may round subnormal ones to zero.
             error = np.maximum(error - NORMAL, 0) / size_U
+        if name == "accuracy":
+            error[at_the_mean(x_NxU, members)] = 0
         worst = np.unravel_index(error.argmax(), error.shape)
         assert error[worst] <= 1e-6, (name, worst)
+
+
+def at_the_mean(x_NxU: np.ndarray, members: list[Membership]) -> np.ndarray:
+    """[C, U] where rounding of the mean decides about a sentence."""
+    near = np.zeros((len(members), x_NxU.shape[1]), bool)
+    for c, member in enumerate(members):
+        x = x_NxU[member.sentence].astype(np.float64)
+        distance = np.abs(x - x.mean(0))
+        close = distance <= 1e-6 * np.abs(x).max(0) + NORMAL
+        near[c] = close.any(0) & (x != x[0]).any(0)
+    return near
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
@@ -121,8 +140,8 @@ def test_labels_are_not_told_apart_by_their_order(kernel: str):
     order = np.random.default_rng(0).permutation(160).astype(np.int32)
     sorted_rows = Membership(np.arange(160, dtype=np.int32), label)
     mixed = Membership(order, label[order])
-    scores = score_fn(kernel)(x_NxU, [sorted_rows, mixed])
-    for name in ("ap", "auroc", "on_p50", "on_p90", "off_p50"):
+    scores = make_scorer([sorted_rows, mixed], kernel=kernel)(x_NxU)
+    for name in ("ap", "ap_neg", "auroc", "on_p50", "on_p90", "off_p50", "accuracy"):
         assert (scores[name][0] == scores[name][1]).all(), name
 
 
@@ -136,7 +155,9 @@ def test_kernels_agree_on_many_units():
         )
         for _ in range(3)
     ]
-    ours, loop = (score_fn(kernel)(x_NxU, members) for kernel in KERNELS)
+    ours, loop = (make_scorer(members, kernel=kernel)(x_NxU) for kernel in KERNELS)
+    ours["accuracy"][at_the_mean(x_NxU, members)] = 0
+    loop["accuracy"][at_the_mean(x_NxU, members)] = 0
     for name in METRICS:
         assert np.abs(ours[name] - loop[name]).max() <= 1e-6, name
 
@@ -146,7 +167,7 @@ def test_products_of_counts_may_exceed_an_int32(kernel: str):
     label = np.array([0, 1] * 40_000, np.int8)
     member = Membership(np.arange(80_000, dtype=np.int32), label)
     x_NxU = np.stack([np.zeros(80_000), label, -label], 1).astype(np.float32)
-    scores = score_fn(kernel)(x_NxU, [member])
+    scores = make_scorer([member], kernel=kernel)(x_NxU)
     assert np.abs(scores["auroc"][0] - [0.5, 1, 0]).max() <= 1e-6
     assert np.abs(scores["ap"][0] - [0.5, 1, 0.5]).max() <= 1e-6
 
@@ -159,27 +180,91 @@ def mesh_of(data: int, model: int) -> Mesh:
     return jax.make_mesh((data, model), ("data", "model"), kinds, devices=devices)
 
 
-@pytest.mark.parametrize("shape", [(2, 1), (4, 2)])
+@pytest.mark.parametrize("shape", [(2, 1), (4, 1), (4, 2)])
 def test_scores_are_the_same_on_every_mesh(shape: tuple[int, int]):
     x_NxU, members = units(160), labellings(160)
-    alone = score_block_on_mesh(x_NxU, members, mesh_of(1, 1))
-    shared = score_block_on_mesh(x_NxU, members, mesh_of(*shape))
+    alone = make_scorer(members, kernel="jax", mesh=mesh_of(1, 1))(x_NxU)
+    shared = make_scorer(members, kernel="jax", mesh=mesh_of(*shape))(x_NxU)
     for name in METRICS:
         assert (alone[name] == shared[name]).all(), name
 
 
 def test_fewer_units_than_devices_are_scored_too():
     x_NxU, members = units(160)[:, :3], labellings(160)
-    few = score_block_on_mesh(x_NxU, members, make_mesh())
+    few = make_scorer(members, kernel="jax")(x_NxU)
     wanted = expected(x_NxU, members)
     assert few["ap"].shape == (4, 3)
     assert np.abs(few["ap"] - wanted["ap"]).max() <= 1e-6
 
 
 def test_auto_is_the_loop_on_cpus():
-    assert score_fn("auto") is score_fn("compiled")
+    members = labellings(16)
+    kinds = {
+        name: type(make_scorer(members, kernel=name)) for name in ("auto", *KERNELS)
+    }
+    assert kinds["auto"] is kinds["compiled"] is not kinds["jax"]
 
 
-def test_an_unknown_kernel_is_refused():
+def test_an_unknown_kernel_or_metric_is_refused():
     with pytest.raises(InputError, match="--kernel=fast"):
-        score_fn("fast")
+        make_scorer(labellings(16), kernel="fast")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="--metrics=f1: expected some of ap"):
+        make_scorer(labellings(16), ["ap", "f1"])
+
+
+def test_only_the_metrics_asked_for_are_given():
+    scores = make_scorer(labellings(16), ["auroc", "ap"])(units(16))
+    assert list(scores) == ["auroc", "ap"]
+
+
+@pytest.mark.parametrize("num_units", [1, 15, 16, 17, 40])
+def test_a_unit_scores_the_same_whatever_its_neighbours(num_units: int):
+    random = np.random.default_rng(0)
+    x_NxU = np.round(random.normal(size=(160, 40)), 1).astype(np.float32)
+    members = labellings(160)
+    whole = make_scorer(members)(x_NxU)
+    part = make_scorer(members)(x_NxU[:, 40 - num_units :])
+    for name in METRICS:
+        assert (whole[name][:, 40 - num_units :] == part[name]).all(), name
+
+
+def test_a_scorer_can_be_used_for_block_after_block():
+    members = labellings(160)
+    scorer = make_scorer(members)
+    x_NxU = units(160)
+    first = scorer(x_NxU)["ap"].copy()
+    scorer(-x_NxU[:, :5])
+    assert (scorer(x_NxU)["ap"] == first).all()
+
+
+def test_units_of_enormous_range_are_left_to_the_reference():
+    random = np.random.default_rng(0)
+    wide = np.exp2(random.uniform(-140, 120, 160)).astype(np.float32)
+    x_NxU = np.stack([wide, np.roll(wide, 7), random.normal(size=160)], 1)
+    members = labellings(160)
+    loop = compiled.CompiledScorer(members)
+    assert loop(x_NxU)[1].tolist() == [True, True, False]
+    check("compiled", x_NxU.astype(np.float32), members)
+
+
+def test_a_new_metric_is_one_function(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(METRICS, "lift", lambda r: METRICS["ap"](r) / r.num_pos)
+    members = labellings(160)
+    scores = make_scorer(members, ["ap", "lift"])(units(160))
+    counts = [[member.num_positives] for member in members]
+    assert np.allclose(scores["lift"], scores["ap"] / counts, atol=1e-6)
+    assert "lift" not in summary.METRICS
+
+
+@pytest.mark.parametrize("n", [*range(1, 70), 113, 500, 1025, 3000])
+def test_the_network_sorts(n: int):
+    rows, first = network.tile_rows(n)
+    assert n <= rows <= max(1.25 * n + 1, 4)
+    filler = np.iinfo(np.int32).max
+    random = np.random.default_rng(n)
+    for high in (2, 2**31 - 1):
+        tile = random.integers(-high, high, (rows, LANES)).astype(np.int32)
+        tile[n:] = filler
+        wanted = np.sort(tile, axis=0)
+        network.sort_tile(tile, rows, first)
+        assert (tile == wanted).all()

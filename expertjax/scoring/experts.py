@@ -1,0 +1,115 @@
+"""The best units of each concept, kept while blocks of units go by."""
+
+import io
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from expertjax.stores.ledger import write_atomically
+
+# Concept, [N, K] responses -> [K, 2] lower and upper end.
+IntervalFn = Callable[[int, np.ndarray], np.ndarray]
+
+_COLUMNS = ("concept", "unit", "ap", "ap_low", "ap_high")
+
+
+class BestUnits:
+    """The k best units of each concept so far, with intervals of their AP.
+
+    The responses behind an interval are in memory only while their block is scored.
+    A unit gets its interval there if it may be among the best; what a block adds is
+    kept in a file of its own, so that an interrupted run loses none.
+    """
+
+    def __init__(
+        self, folder: Path, k: int, num_concepts: int, interval: IntervalFn
+    ) -> None:
+        """Opens the folder, which is made when the first block is added.
+
+        Args:
+          folder: for the blocks' files.
+          k: units per concept.
+          num_concepts: C.
+          interval: see `IntervalFn`; has to be safe in threads.
+        """
+        self._folder = folder
+        self._k = k
+        self._interval = interval
+        # The AP of the k-th best unit so far; less cannot be among the best.
+        self._best = np.full((num_concepts, k), -np.inf, np.float32)
+
+    def resume(self, blocks: Sequence[int]) -> None:
+        """Takes note of blocks that were added before."""
+        for block in blocks:
+            for c, rows in self._read(block).groupby("concept"):
+                self._note(int(c), rows["ap"].to_numpy())
+
+    def add(
+        self, block: int, start: int, x_NxU: np.ndarray, ap_CxU: np.ndarray
+    ) -> None:
+        """Adds a block of units, and writes what may be among the best of it.
+
+        Args:
+          block: its number.
+          start: number of its first unit.
+          x_NxU: float32 responses.
+          ap_CxU: their AP.
+        """
+        if not self._k:
+            return
+
+        def of_concept(c: int) -> tuple[np.ndarray, np.ndarray]:
+            best = np.argsort(-ap_CxU[c], kind="stable")[: self._k]
+            best = best[ap_CxU[c, best] >= self._best[c, -1]]
+            return best, self._interval(c, x_NxU[:, best])
+
+        with ThreadPoolExecutor() as pool:
+            found = list(pool.map(of_concept, range(len(ap_CxU))))
+        columns: list[list[np.ndarray]] = [[] for _ in _COLUMNS]
+        for c, (units, ends) in enumerate(found):
+            self._note(c, ap_CxU[c, units])
+            parts = (np.full(len(units), c), start + units, ap_CxU[c, units], *ends.T)
+            for column, part in zip(columns, parts, strict=True):
+                column.append(part)
+        table = pd.DataFrame(
+            dict(zip(_COLUMNS, map(np.concatenate, columns), strict=True))
+        )
+        buffer = io.BytesIO()
+        table.to_parquet(buffer, index=False)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(self._path(block), buffer.getvalue())
+
+    def table(self, num_blocks: int, keys: Sequence[str]) -> pd.DataFrame:
+        """The k best units of each concept over all blocks.
+
+        Args:
+          num_blocks: all of which have been added, by this process or another.
+          keys: [C] concepts.
+
+        Returns:
+          concept, rank (from 1), unit, ap, ap_low, ap_high; best first, ties by unit.
+        """
+        blocks = range(num_blocks) if self._k else ()
+        empty = pd.DataFrame({name: pd.Series(dtype="f4") for name in _COLUMNS})
+        table = pd.concat([empty, *map(self._read, blocks)], ignore_index=True)
+        table = table.astype({"concept": "i4", "unit": "i4"})
+        table = table.sort_values(
+            ["concept", "ap", "unit"], ascending=[True, False, True]
+        )
+        table = table.groupby("concept", sort=False).head(self._k)
+        rank = table.groupby("concept", sort=False).cumcount() + 1
+        table.insert(1, "rank", rank.astype("i4"))
+        table["concept"] = [keys[c] for c in table["concept"]]
+        return table.reset_index(drop=True)
+
+    def _note(self, c: int, ap: np.ndarray) -> None:
+        self._best[c] = -np.sort(-np.concatenate([self._best[c], ap]))[: self._k]
+
+    def _path(self, block: int) -> Path:
+        return self._folder / f"{block:06d}.parquet"
+
+    def _read(self, block: int) -> pd.DataFrame:
+        return pd.read_parquet(self._path(block))

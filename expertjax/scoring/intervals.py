@@ -1,0 +1,110 @@
+"""Bootstrap intervals for the best units of each concept.
+
+Each resampling weighs every sentence by a Poisson(1) number (Hanley and MacGibbon
+2006, *Creating non-parametric bootstrap samples using Poisson frequencies*), scaled
+so that each class keeps its size; for AP this needs no new sorting, and one scan over
+the sorted sentences does all resamplings.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numba
+import numpy as np
+
+from expertjax.concepts.pool import Membership
+
+_BOUNDS = (2.5, 97.5)
+
+
+@dataclasses.dataclass(frozen=True)
+class Intervals:
+    """Percentile intervals, 95%, of the AP of some units.
+
+    They say how the AP varies with the sentences; they are not corrected for having
+    picked the best of many units.
+
+    Attributes:
+      members: [C] labelled rows.
+      resamples: number of resamplings; the same for all concepts and units.
+      seed: of their weights.
+    """
+
+    members: Sequence[Membership]
+    resamples: int
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        random = np.random.default_rng(self.seed)
+        most_pos = max(member.num_positives for member in self.members)
+        most_neg = max(member.num_negatives for member in self.members)
+        # Shared by all concepts: made once, and small.
+        weights = [
+            np.minimum(random.poisson(1, (most, self.resamples)), 255).astype(np.uint8)
+            for most in (most_pos, most_neg)
+        ]
+        object.__setattr__(self, "_weights", weights)
+
+    def __call__(self, concept: int, x_NxK: np.ndarray) -> np.ndarray:
+        """Intervals of some units for one concept.
+
+        Args:
+          concept: its number.
+          x_NxK: float32 responses of the units.
+
+        Returns:
+          [K, 2] float32 lower and upper ends.
+        """
+        member = self.members[concept]
+        by_label = np.argsort(-member.label, kind="stable")
+        rows, num_pos = member.sentence[by_label], member.num_positives
+        num_neg = len(rows) - num_pos
+        pos, neg = self._weights  # type: ignore[attr-defined]
+        # By how much more a negative counts than a positive in each resampling.
+        weight = num_neg / np.maximum(neg[:num_neg].sum(0, dtype=np.int64), 1)
+        weight *= pos[:num_pos].sum(0, dtype=np.int64) / num_pos
+        weight = weight.astype(np.float32)
+        ends = np.empty((x_NxK.shape[1], 2), np.float32)
+        for k in range(x_NxK.shape[1]):
+            x_n = x_NxK[rows, k]
+            order = np.argsort(-x_n, kind="stable")
+            ap = np.empty(self.resamples)
+            _resampled_ap(x_n[order], order, num_pos, pos, neg, weight, ap)
+            # A resampling without positives has no AP.
+            ends[k] = np.nanpercentile(ap, _BOUNDS) if np.isfinite(ap).any() else np.nan
+        return ends
+
+
+@numba.njit(cache=True, nogil=True)
+def _resampled_ap(x, order, num_pos, pos, neg, weight, ap):  # type: ignore[no-untyped-def]
+    """AP of one unit under all resamplings.
+
+    Args:
+      x: [n] responses, descending.
+      order: [n] which sentence each belongs to, positives first.
+      num_pos: positives.
+      pos, neg: [at least num_pos, B] and [at least n - num_pos, B] weights.
+      weight: [B] float32, of a negative against a positive.
+      ap: [B], is written.
+    """
+    tp, fp = np.zeros(len(ap), np.float32), np.zeros(len(ap), np.float32)
+    before = np.zeros(len(ap), np.float32)
+    ap[:] = 0
+    has_pos = False
+    for i in range(len(x)):
+        if order[i] < num_pos:
+            has_pos = True
+            tp += pos[order[i]]
+        else:
+            fp += neg[order[i] - num_pos]
+        if has_pos and (i + 1 == len(x) or x[i + 1] != x[i]):
+            for b in range(len(ap)):
+                ap[b] += (
+                    (tp[b] - before[b])
+                    * tp[b]
+                    / max(tp[b] + fp[b] * weight[b], np.float32(1))
+                )
+                before[b] = tp[b]
+            has_pos = False
+    for b in range(len(ap)):
+        ap[b] = ap[b] / tp[b] if tp[b] > 0 else np.nan

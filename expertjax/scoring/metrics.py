@@ -1,0 +1,182 @@
+"""What is computed of a unit and a concept: a metric is one function of a ranking.
+
+To add one, write its formula here under `@metric`; the stores, flags and exports
+follow. Where it matters, `compiled.py` has a faster twin, which has to agree.
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from expertjax.typing import Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Ranking:
+    """A concept's n labelled sentences, in ascending order of each unit's response.
+
+    Equal responses are one threshold: counts are those of sentences with a lower
+    response, and of those with a lower or the same response.
+
+    Attributes:
+      x: [U, n] float32 responses.
+      label: [U, n] 1 for positives, 0 for negatives, -1 for filler, which is last.
+      pos_below, neg_below: [U, n] positives and negatives with a lower response.
+      pos_upto, neg_upto: [U, n] those with a lower or the same response.
+      num_pos, num_neg: [] float32.
+    """
+
+    x: Array
+    label: Array
+    pos_below: Array
+    neg_below: Array
+    pos_upto: Array
+    neg_upto: Array
+    num_pos: Array
+    num_neg: Array
+
+    def mean(self, label: int, values: Array) -> Array:
+        """[U] mean of [U, n] values over the positives (1) or negatives (0)."""
+        count = self.num_pos if label else self.num_neg
+        return _total(jnp.where(self.label == label, values, 0.0)) / count
+
+    def mean_response(self, label: int) -> Array:
+        """[U] mean response; exact where all are equal."""
+        lowest = self.x[:, :1]
+        return lowest[:, 0] + self.mean(label, self.x - lowest)
+
+    def std_response(self, label: int) -> Array:
+        """[U] standard deviation of the responses, over n."""
+        deviation = self.x - self.mean_response(label)[:, None]
+        # Squares of large responses would overflow.
+        scale = jnp.max(jnp.abs(self.x), axis=1, initial=jnp.finfo(jnp.float32).tiny)
+        # Not to be turned into a reciprocal here and a division there.
+        scale = jax.lax.optimization_barrier(scale)
+        return scale * jnp.sqrt(self.mean(label, (deviation / scale[:, None]) ** 2))
+
+    def percentile(self, label: int, q: int) -> Array:
+        """[U] percentile of the responses, interpolated linearly."""
+        count = self.num_pos if label else self.num_neg
+        place = jnp.cumsum(self.label == label, axis=1)
+        low, hundredths = jnp.divmod((count.astype(jnp.int32) - 1) * q, 100)
+
+        def response(rank: Array) -> Array:
+            find = jax.vmap(lambda row: jnp.searchsorted(row, rank + 1))
+            return jnp.take_along_axis(self.x, find(place)[:, None], 1)[:, 0]
+
+        below = response(low)
+        above = response(jnp.minimum(low + 1, count.astype(jnp.int32) - 1))
+        return below + (above - below) * (hundredths / 100)
+
+
+def _total(values: Array) -> Array:
+    """[U] sums of [U, n], by halves: exact to few bits, and to the bit the same
+    however many units a device has, which compilers' own sums are not."""
+    # Products that are fused with sums round once, where a compiler likes.
+    values = jax.lax.optimization_barrier(values)
+    while values.shape[1] > 1:
+        if values.shape[1] % 2:
+            values = jnp.pad(values, ((0, 0), (0, 1)))
+        half = values.shape[1] // 2
+        values = values[:, :half] + values[:, half:]
+    return values[:, 0]
+
+
+Metric = Callable[[Ranking], Array]  # -> [U] float32
+
+METRICS: dict[str, Metric] = {}
+
+
+def metric(formula: Metric) -> Metric:
+    """Registers a metric under its function's name."""
+    METRICS[formula.__name__] = formula
+    return formula
+
+
+@metric
+def ap(r: Ranking) -> Array:
+    """Average precision, as scikit-learn's `average_precision_score`.
+
+    sum_t (R_t - R_{t-1}) P_t over distinct thresholds t (Suau et al. 2020, section
+    3): the mean over positives of the precision at their threshold.
+    """
+    pos, neg = r.num_pos - r.pos_below, r.num_neg - r.neg_below
+    return r.mean(1, pos / jnp.maximum(pos + neg, 1))
+
+
+@metric
+def ap_neg(r: Ranking) -> Array:
+    """Average precision of the negated response: of units that switch off.
+
+    The bottom experts of Kojima et al. 2024 (arXiv 2404.02431).
+    """
+    return r.mean(1, r.pos_upto / jnp.maximum(r.pos_upto + r.neg_upto, 1))
+
+
+@metric
+def auroc(r: Ranking) -> Array:
+    """Area under the ROC curve (AurA: Suau et al. 2024, arXiv 2407.12824).
+
+    The share of pairs in which the positive has the higher response, ties a half.
+    """
+    return r.mean(1, (r.neg_below + r.neg_upto) / 2 / r.num_neg)
+
+
+@metric
+def on_p50(r: Ranking) -> Array:
+    """Median response to positives, which forcing sets (Suau et al. 2022)."""
+    return r.percentile(1, 50)
+
+
+@metric
+def on_p90(r: Ranking) -> Array:
+    """90th percentile of the responses to positives."""
+    return r.percentile(1, 90)
+
+
+@metric
+def off_mean(r: Ranking) -> Array:
+    """Mean response to negatives."""
+    return r.mean_response(0)
+
+
+@metric
+def off_p50(r: Ranking) -> Array:
+    """Median response to negatives (Kojima et al. 2024)."""
+    return r.percentile(0, 50)
+
+
+@metric
+def on_mean(r: Ranking) -> Array:
+    """Mean response to positives."""
+    return r.mean_response(1)
+
+
+@metric
+def on_std(r: Ranking) -> Array:
+    """Standard deviation of the responses to positives, over n_pos."""
+    return r.std_response(1)
+
+
+@metric
+def off_std(r: Ranking) -> Array:
+    """Standard deviation of the responses to negatives, over n_neg."""
+    return r.std_response(0)
+
+
+@metric
+def accuracy(r: Ranking) -> Array:
+    """Share of sentences told apart at the unit's mean response.
+
+    Skill neurons (Wang et al. 2022, arXiv 2211.07349): a response above the mean
+    over all labelled sentences says positive. Below 0.5 a unit tells the opposite.
+    """
+    count = r.num_pos + r.num_neg
+    share = r.num_pos / count
+    lowest = r.x[:, :1]
+    above = r.x - lowest
+    mean = lowest + (share * r.mean(1, above) + (1 - share) * r.mean(0, above))[:, None]
+    on, off = r.mean(1, 1.0 * (r.x > mean)), r.mean(0, 1.0 * (r.x <= mean))
+    return share * on + (1 - share) * off

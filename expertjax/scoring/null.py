@@ -1,0 +1,169 @@
+"""What AP luck reaches: the law of AP when the labels of a concept are shuffled.
+
+Without ties the AP of a shuffled concept depends on (n_pos, n_neg) alone. Going down
+the ranking, each next sentence is positive with the share of positives among those
+left, and then adds its precision / n_pos to the AP: a walk over the grid of counts,
+along which the moment generating function E[exp(theta AP)] follows exactly by dynamic
+programming. The saddlepoint approximation of Lugannani and Rice (1980, *Advances in
+Applied Probability* 12) makes tail probabilities of it, good to some percent also
+where no shuffling would ever get: the best of 100,000 units is one of them.
+"""
+
+import functools
+import math
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numba
+import numpy as np
+import pandas as pd
+from scipy.interpolate import PchipInterpolator
+from scipy.special import gammaln
+from scipy.stats import norm
+
+FAMILY_WISE = 0.05  # the probability that any unit reaches the threshold by luck
+# Standard deviations of the tilted means; none is zero, where the formula is 0 / 0.
+_TILTS = np.arange(-3.25, 8.5, 0.5)
+_MOST_STATES = 4_000_000
+# Tail probabilities of the table: dense in the middle, half decades beyond.
+_TAILS = np.concatenate(
+    [
+        [0.9999, 0.999, 0.99],
+        np.arange(19, 0, -1) / 20,
+        10.0 ** -np.arange(1.5, 9.5, 0.5),
+    ]
+)
+
+
+def null_table(shapes: Sequence[tuple[int, int]]) -> pd.DataFrame:
+    """The law of AP under shuffled labels.
+
+    Args:
+      shapes: (n_pos, n_neg) of concepts.
+
+    Returns:
+      n_pos, n_neg, tail, ap: the AP that a unit reaches with the probability `tail`;
+      a row for each distinct shape and each tail that can be reached, tails falling.
+    """
+    distinct = sorted(set(shapes))
+    parts = []
+    for (n_pos, n_neg), law in zip(distinct, _laws(distinct), strict=True):
+        ap = _quantiles(law, n_pos, n_neg, _TAILS)
+        table = pd.DataFrame({"n_pos": n_pos, "n_neg": n_neg, "tail": _TAILS, "ap": ap})
+        parts.append(table[np.isfinite(ap)])
+    return pd.concat(parts, ignore_index=True)
+
+
+def thresholds(
+    shapes: Sequence[tuple[int, int]], num_units: int, level: float = FAMILY_WISE
+) -> np.ndarray:
+    """The AP that any of some units reaches by luck with at most this probability.
+
+    Bonferroni's bound, which holds however units depend on each other.
+
+    Args:
+      shapes: [C] (n_pos, n_neg) of concepts.
+      num_units: scored for each of them.
+      level: the family-wise probability.
+
+    Returns:
+      [C] float64; inf where a concept has too few sentences for any AP to be so
+      improbable.
+    """
+    distinct = sorted(set(shapes))
+    tail = np.array([level / num_units])
+    found = {
+        shape: _quantiles(law, *shape, tail)[0]
+        for shape, law in zip(distinct, _laws(distinct), strict=True)
+    }
+    return np.array([found[shape] for shape in shapes])
+
+
+def _laws(shapes: Sequence[tuple[int, int]]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """(ap, log tail probability) at each tilt, for each shape."""
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(lambda shape: _law(*shape), shapes))
+
+
+@functools.lru_cache(maxsize=4096)
+def _law(n_pos: int, n_neg: int) -> tuple[np.ndarray, np.ndarray]:
+    # The law of fewer sentences is wider, so that thresholds err to the safe side.
+    shrink = max(1.0, math.sqrt(n_pos * n_neg / _MOST_STATES))
+    n_pos, n_neg = math.ceil(n_pos / shrink), math.ceil(n_neg / shrink)
+    chance = n_pos / (n_pos + n_neg)
+    at_zero = _cumulants(n_pos, n_neg, 0.0, 0.0, 1)
+    step = (_TILTS[1] - _TILTS[0]) / math.sqrt(max(at_zero[2, 0], 1e-30))
+    first = _TILTS[0] / (_TILTS[1] - _TILTS[0]) * step
+    log_mgf, mean, variance = _cumulants(n_pos, n_neg, first, step, len(_TILTS))
+    theta = first + step * np.arange(len(_TILTS))
+    w = np.sign(theta) * np.sqrt(np.maximum(2 * (theta * mean - log_mgf), 0))
+    u = theta * np.sqrt(variance)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        # norm.sf underflows nowhere here; its ratio to the density keeps digits.
+        ratio = norm.sf(w) / norm.pdf(w) + 1 / u - 1 / w
+        log_tail = norm.logpdf(w) + np.log(ratio)
+    return mean + chance, log_tail
+
+
+def _quantiles(
+    law: tuple[np.ndarray, np.ndarray], n_pos: int, n_neg: int, tails: np.ndarray
+) -> np.ndarray:
+    """The AP reached with given probabilities; inf where none is so improbable."""
+    ap, log_tail = law
+    # Where AP cannot vary any more, the approximation ends.
+    rising = np.isfinite(log_tail)
+    rising[1:] &= np.diff(ap) > 1e-9
+    rising[1:] &= np.diff(log_tail) < 0
+    rising = np.logical_and.accumulate(rising) if rising[0] else rising
+    curve = PchipInterpolator(-log_tail[rising], ap[rising])
+    found = np.minimum(curve(-np.log(tails)), 1.0)
+    # The least probable value is 1: all positives on top, one of so many choices.
+    choices = gammaln(n_pos + n_neg + 1) - gammaln(n_pos + 1) - gammaln(n_neg + 1)
+    return np.where(np.log(tails) < -choices - 1e-9, np.inf, found)
+
+
+@numba.njit(cache=True, nogil=True)
+def _cumulants(n_pos, n_neg, first, step, count):  # type: ignore[no-untyped-def]
+    """Cumulant generating function of AP - chance and two derivatives.
+
+    Args:
+      n_pos, n_neg: sentences.
+      first, step, count: of theta, an arithmetic progression [count].
+
+    Returns:
+      [3, count]: log E exp(theta x), its first and its second derivative.
+    """
+    n = n_pos + n_neg
+    chance = n_pos / n
+    # Of the walk from (t positives, f negatives) to its end: E e^(theta x) and its
+    # two derivatives. A row per f; t counts down, and each t overwrites t + 1.
+    m0 = np.ones((n_neg + 1, count))
+    m1 = np.zeros((n_neg + 1, count))
+    m2 = np.zeros((n_neg + 1, count))
+    tilt = np.empty(count)
+    for t in range(n_pos - 1, -1, -1):
+        for f in range(n_neg, -1, -1):
+            left = n - t - f
+            p = (n_pos - t) / left
+            q = (n_neg - f) / left
+            gain = ((t + 1) / (t + 1 + f) - chance) / n_pos
+            tilt[0] = p * math.exp(first * gain)
+            ratio = math.exp(step * gain)
+            for k in range(1, count):
+                tilt[k] = tilt[k - 1] * ratio
+            below = min(f + 1, n_neg)  # q is zero where there is none
+            for k in range(count):
+                a = tilt[k]
+                m2[f, k] = (
+                    a * (m2[f, k] + 2 * gain * m1[f, k] + gain * gain * m0[f, k])
+                    + q * m2[below, k]
+                )
+                m1[f, k] = a * (m1[f, k] + gain * m0[f, k]) + q * m1[below, k]
+                m0[f, k] = a * m0[f, k] + q * m0[below, k]
+    out = np.empty((3, count))
+    for k in range(count):
+        mean = m1[0, k] / m0[0, k]
+        out[0, k] = math.log(m0[0, k])
+        out[1, k] = mean
+        out[2, k] = m2[0, k] / m0[0, k] - mean * mean
+    return out

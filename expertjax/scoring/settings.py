@@ -1,0 +1,60 @@
+"""The settings of a scoring, checked once."""
+
+import dataclasses
+
+from expertjax.errors import InputError
+from expertjax.scoring.blocks import Kernel
+from expertjax.scoring.metrics import METRICS
+
+
+@dataclasses.dataclass(frozen=True)
+class ScoreSettings:
+    """How expertise is computed; flags have the same names.
+
+    Attributes:
+      metrics: names in `scoring.metrics.METRICS`, comma-separated; "" is all of
+        them. AP is always computed.
+      holdout: the share of each concept's sentences that take no part in scores, on
+        which the AP of every unit is computed apart (`ap_heldout`); 0 for none.
+      holdout_seed: of drawing them.
+      bootstrap_top: the number of best units per concept that get an interval.
+      bootstrap_resamples: of these intervals.
+      block_bytes: responses held in memory at a time.
+      kernel: "auto", "jax" or "compiled"; see `make_scorer`.
+    """
+
+    metrics: str = ""
+    holdout: float = 0.0
+    holdout_seed: int = 0
+    bootstrap_top: int = 10
+    bootstrap_resamples: int = 1000
+    block_bytes: int = 128 * 2**20
+    kernel: Kernel = "auto"
+
+    def __post_init__(self) -> None:
+        """Raises InputError naming the flag that is wrong."""
+        unknown = [name for name in self.metric_names if name not in METRICS]
+        if unknown:
+            raise InputError(
+                f"--metrics={self.metrics}: no metric {', '.join(unknown)}; expected "
+                f"some of {','.join(METRICS)}"
+            )
+        if not 0 <= self.holdout < 1:
+            raise InputError(f"--holdout={self.holdout}: expected 0 or more, below 1")
+        for name, least in (
+            ("bootstrap_top", 0),
+            ("bootstrap_resamples", 1),
+            ("block_bytes", 1),
+        ):
+            if getattr(self, name) < least:
+                raise InputError(
+                    f"--{name}={getattr(self, name)}: must be at least {least}"
+                )
+        if self.kernel not in ("auto", "jax", "compiled"):
+            raise InputError(f"--kernel={self.kernel}: expected auto, jax or compiled")
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """The metrics, AP first."""
+        names = [name.strip() for name in self.metrics.split(",") if name.strip()]
+        return tuple(dict.fromkeys(["ap", *(names or METRICS)]))
