@@ -50,11 +50,12 @@ class Ranking:
     def std_response(self, label: int) -> Array:
         """[U] standard deviation of the responses, over n."""
         deviation = self.x - self.mean_response(label)[:, None]
-        # Squares of large responses would overflow.
-        scale = jnp.max(jnp.abs(self.x), axis=1, initial=jnp.finfo(jnp.float32).tiny)
-        # Not to be turned into a reciprocal here and a division there.
-        scale = jax.lax.optimization_barrier(scale)
-        return scale * jnp.sqrt(self.mean(label, (deviation / scale[:, None]) ** 2))
+        # Squares of large responses would overflow. A power of two scales exactly,
+        # whether the compiler divides by it or multiplies by its inverse.
+        exponent = jnp.frexp(jnp.max(jnp.abs(self.x), axis=1))[1]
+        exponent = jnp.clip(exponent, -120, 120)
+        scaled = jnp.ldexp(deviation, -exponent[:, None])
+        return jnp.ldexp(jnp.sqrt(self.mean(label, scaled**2)), exponent)
 
     def percentile(self, label: int, q: int) -> Array:
         """[U] percentile of the responses, interpolated linearly."""
@@ -72,10 +73,11 @@ class Ranking:
 
 
 def _total(values: Array) -> Array:
-    """[U] sums of [U, n], by halves: exact to few bits, and to the bit the same
-    however many units a device has, which compilers' own sums are not."""
-    # Products that are fused with sums round once, where a compiler likes.
-    values = jax.lax.optimization_barrier(values)
+    """[U] sums of [U, n], by halves.
+
+    Exact to few bits, and the same to the bit however many units a device has, which
+    compilers' own sums are not.
+    """
     while values.shape[1] > 1:
         if values.shape[1] % 2:
             values = jnp.pad(values, ((0, 0), (0, 1)))

@@ -10,6 +10,7 @@ where no shuffling would ever get: the best of 100,000 units is one of them.
 """
 
 import functools
+import itertools
 import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,9 +23,10 @@ from scipy.special import gammaln
 from scipy.stats import norm
 
 FAMILY_WISE = 0.05  # the probability that any unit reaches the threshold by luck
-# Standard deviations of the tilted means; none is zero, where the formula is 0 / 0.
-_TILTS = np.arange(-3.25, 8.5, 0.5)
+# Tilts in standard deviations of AP; none is zero, where the formula is 0 / 0.
+_TILTS = np.arange(-4.25, 8.5, 0.5)
 _MOST_STATES = 4_000_000
+_MOST_CHOICES = 20_000  # of positives, for the law to be counted rather
 # Tail probabilities of the table: dense in the middle, half decades beyond.
 _TAILS = np.concatenate(
     [
@@ -47,8 +49,7 @@ def null_table(shapes: Sequence[tuple[int, int]]) -> pd.DataFrame:
     """
     distinct = sorted(set(shapes))
     parts = []
-    for (n_pos, n_neg), law in zip(distinct, _laws(distinct), strict=True):
-        ap = _quantiles(law, n_pos, n_neg, _TAILS)
+    for (n_pos, n_neg), ap in zip(distinct, _quantiles(distinct, _TAILS), strict=True):
         table = pd.DataFrame({"n_pos": n_pos, "n_neg": n_neg, "tail": _TAILS, "ap": ap})
         parts.append(table[np.isfinite(ap)])
     return pd.concat(parts, ignore_index=True)
@@ -71,55 +72,69 @@ def thresholds(
       improbable.
     """
     distinct = sorted(set(shapes))
-    tail = np.array([level / num_units])
-    found = {
-        shape: _quantiles(law, *shape, tail)[0]
-        for shape, law in zip(distinct, _laws(distinct), strict=True)
-    }
-    return np.array([found[shape] for shape in shapes])
-
-
-def _laws(shapes: Sequence[tuple[int, int]]) -> list[tuple[np.ndarray, np.ndarray]]:
-    """(ap, log tail probability) at each tilt, for each shape."""
-    with ThreadPoolExecutor() as pool:
-        return list(pool.map(lambda shape: _law(*shape), shapes))
-
-
-@functools.lru_cache(maxsize=4096)
-def _law(n_pos: int, n_neg: int) -> tuple[np.ndarray, np.ndarray]:
-    # The law of fewer sentences is wider, so that thresholds err to the safe side.
-    shrink = max(1.0, math.sqrt(n_pos * n_neg / _MOST_STATES))
-    n_pos, n_neg = math.ceil(n_pos / shrink), math.ceil(n_neg / shrink)
-    chance = n_pos / (n_pos + n_neg)
-    at_zero = _cumulants(n_pos, n_neg, 0.0, 0.0, 1)
-    step = (_TILTS[1] - _TILTS[0]) / math.sqrt(max(at_zero[2, 0], 1e-30))
-    first = _TILTS[0] / (_TILTS[1] - _TILTS[0]) * step
-    log_mgf, mean, variance = _cumulants(n_pos, n_neg, first, step, len(_TILTS))
-    theta = first + step * np.arange(len(_TILTS))
-    w = np.sign(theta) * np.sqrt(np.maximum(2 * (theta * mean - log_mgf), 0))
-    u = theta * np.sqrt(variance)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        # norm.sf underflows nowhere here; its ratio to the density keeps digits.
-        ratio = norm.sf(w) / norm.pdf(w) + 1 / u - 1 / w
-        log_tail = norm.logpdf(w) + np.log(ratio)
-    return mean + chance, log_tail
+    found = _quantiles(distinct, np.array([level / num_units]))
+    of_shape = dict(zip(distinct, found, strict=True))
+    return np.array([of_shape[shape][0] for shape in shapes])
 
 
 def _quantiles(
-    law: tuple[np.ndarray, np.ndarray], n_pos: int, n_neg: int, tails: np.ndarray
-) -> np.ndarray:
-    """The AP reached with given probabilities; inf where none is so improbable."""
-    ap, log_tail = law
-    # Where AP cannot vary any more, the approximation ends.
-    rising = np.isfinite(log_tail)
-    rising[1:] &= np.diff(ap) > 1e-9
-    rising[1:] &= np.diff(log_tail) < 0
-    rising = np.logical_and.accumulate(rising) if rising[0] else rising
-    curve = PchipInterpolator(-log_tail[rising], ap[rising])
-    found = np.minimum(curve(-np.log(tails)), 1.0)
-    # The least probable value is 1: all positives on top, one of so many choices.
-    choices = gammaln(n_pos + n_neg + 1) - gammaln(n_pos + 1) - gammaln(n_neg + 1)
-    return np.where(np.log(tails) < -choices - 1e-9, np.inf, found)
+    shapes: Sequence[tuple[int, int]], tails: np.ndarray
+) -> list[np.ndarray]:
+    """For each shape the least AP reached with at most given probabilities.
+
+    inf where no AP is so improbable.
+    """
+
+    def of_shape(shape: tuple[int, int]) -> np.ndarray:
+        if math.comb(sum(shape), shape[0]) <= _MOST_CHOICES:
+            return _exact_quantiles(*shape, tails)
+        score, ap = _saddlepoints(*shape)
+        found = np.clip(PchipInterpolator(score, ap)(norm.isf(tails)), 0, 1)
+        # The least probable AP is 1: all positives on top, one of so many choices.
+        least = -_log_choices(*shape)
+        return np.where(np.log(tails) < least, np.inf, found)
+
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(of_shape, shapes))
+
+
+def _log_choices(n_pos: int, n_neg: int) -> float:
+    return gammaln(n_pos + n_neg + 1) - gammaln(n_pos + 1) - gammaln(n_neg + 1)
+
+
+def _exact_quantiles(n_pos: int, n_neg: int, tails: np.ndarray) -> np.ndarray:
+    """Of all choices of positives, where these are few."""
+    ranks = itertools.combinations(range(1, n_pos + n_neg + 1), n_pos)
+    ap = (np.arange(1, n_pos + 1) / np.array(list(ranks))).mean(1).round(12)
+    values, counts = np.unique(ap, return_counts=True)
+    # Falling; with the improbable end in front, that searching finds the least AP.
+    reached = counts[::-1].cumsum()[::-1] / len(ap)
+    place = np.searchsorted(-reached, -tails * (1 + 1e-9))
+    return np.append(values, np.inf)[place]
+
+
+@functools.lru_cache(maxsize=4096)
+def _saddlepoints(n_pos: int, n_neg: int) -> tuple[np.ndarray, np.ndarray]:
+    """The law at some points: normal scores of tail probabilities, rising, and AP."""
+    # The law of fewer sentences is wider, so that thresholds err to the safe side.
+    shrink = max(1.0, math.sqrt(n_pos * n_neg / _MOST_STATES))
+    n_pos, n_neg = math.ceil(n_pos / shrink), math.ceil(n_neg / shrink)
+    variance = _cumulants(n_pos, n_neg, 0.0, 0.0, 1)[2, 0]
+    theta = _TILTS / math.sqrt(variance)
+    log_mgf, mean, variance = _cumulants(
+        n_pos, n_neg, theta[0], theta[1] - theta[0], len(theta)
+    )
+    w = np.sign(theta) * np.sqrt(2 * np.maximum(theta * mean - log_mgf, 1e-300))
+    u = theta * np.sqrt(np.maximum(variance, 1e-300))
+    tail = norm.sf(w) + norm.pdf(w) * (1 / u - 1 / w)
+    with np.errstate(invalid="ignore"):
+        score = norm.isf(tail)
+    # Near AP 1 the variance ends, and with it the approximation.
+    holds = np.isfinite(score) & (u / w > 0.05)
+    holds[1:] &= (np.diff(score) > 0) & (np.diff(mean) > 0)
+    end = len(holds) if holds.all() else int(np.argmin(holds))
+    chance = n_pos / (n_pos + n_neg)
+    return score[:end], mean[:end] + chance
 
 
 @numba.njit(cache=True, nogil=True)

@@ -64,6 +64,9 @@ def score(
     processes.barrier("score: prepared")
     if not folder.expertise_ledger.is_closed:
         _run_blocks(array, folder, keys, members, held_out, settings, mesh)
+    if processes.is_first():
+        # All of it is in `experts.parquet` now.
+        shutil.rmtree(folder.experts_path, ignore_errors=True)
     processes.barrier("score: finished")
     return folder
 

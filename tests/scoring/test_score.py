@@ -15,21 +15,16 @@ from expertjax.concepts.pool import (
     ConceptSet,
     Membership,
     build_concept_set,
-    permuted,
 )
 from expertjax.errors import InputError
 from expertjax.runtime.mesh import make_mesh
+from expertjax.scoring import null
 from expertjax.scoring.average_precision import average_precision
-from expertjax.scoring.blocks import score_fn
-from expertjax.scoring.kernel import METRICS
-from expertjax.scoring.score import (
-    PERMUTED,
-    STORED,
-    ScoreSettings,
-    load_memberships,
-    score,
-    unit_blocks,
-)
+from expertjax.scoring.blocks import make_scorer
+from expertjax.scoring.labels import load_memberships
+from expertjax.scoring.metrics import METRICS
+from expertjax.scoring.score import HELD_OUT, score, unit_blocks
+from expertjax.scoring.settings import ScoreSettings
 from expertjax.stores import arrays
 from expertjax.stores.folder import ResultFolder
 from tests.capturing.tiny_concepts import SEQ_LEN, tiny_concept_set, tiny_concepts
@@ -70,7 +65,7 @@ def read_all(array: Any) -> np.ndarray:
 
 
 def expertise(folder: ResultFolder) -> dict[str, np.ndarray]:
-    return {name: read_all(folder.open_expertise(name)) for name in STORED}
+    return {name: read_all(folder.open_expertise(name)) for name in METRICS}
 
 
 def content(folder: ResultFolder) -> dict[str, bytes]:
@@ -104,19 +99,10 @@ def test_every_unit_is_scored_for_every_concept(scored: ResultFolder):
     keys, members = load_memberships(scored)
     assert keys == CONCEPTS.keys
     x_NxU = read_all(scored.open_responses())
-    wanted = score_fn("compiled")(x_NxU, members)
+    wanted = make_scorer(members)(x_NxU)
     there = expertise(scored)
     for name in METRICS:
         assert (there[name] == wanted[name]).all(), name
-
-
-def test_the_null_is_the_ap_under_one_permutation_a_concept(scored: ResultFolder):
-    _, members = load_memberships(scored)
-    shuffled = [permuted(member, i) for i, member in enumerate(members)]
-    x_NxU = read_all(scored.open_responses())
-    there = expertise(scored)
-    assert (there[PERMUTED] == score_fn("compiled")(x_NxU, shuffled)["ap"]).all()
-    assert (there[PERMUTED] != there["ap"]).mean() > 0.9
 
 
 def test_the_table_of_concepts_sums_it_up(scored: ResultFolder):
@@ -128,12 +114,19 @@ def test_the_table_of_concepts_sums_it_up(scored: ResultFolder):
     assert table["n_neg"].tolist() == [m.num_negatives for m in members]
     assert table["chance"].tolist() == [m.chance for m in members]
     assert table["max_ap"].tolist() == there["ap"].max(axis=1).tolist()
-    assert table["null_max_ap"].tolist() == there[PERMUTED].max(axis=1).tolist()
+    shapes = [(m.num_positives, m.num_negatives) for m in members]
+    thresholds = null.thresholds(shapes, scored.read_run()["capture"]["num_units"])
+    assert table["null_threshold"].tolist() == thresholds.tolist()
+    above = there["ap"] >= thresholds[:, None]
+    assert table["n_above"].tolist() == above.sum(1).tolist()
+    law = scored.read_table("null")
+    assert law.equals(null.null_table(shapes))
+    assert set(zip(law["n_pos"], law["n_neg"], strict=True)) == set(shapes)
 
 
 def test_others_can_read_the_expertise(scored: ResultFolder):
     group = zarr.open_group(scored.expertise_path, mode="r")
-    assert sorted(name for name, _ in group.arrays()) == sorted(STORED)
+    assert sorted(name for name, _ in group.arrays()) == sorted(METRICS)
     for name, values in expertise(scored).items():
         array = group[name]
         assert isinstance(array, zarr.Array)
@@ -163,11 +156,11 @@ def test_the_kernels_agree_through_the_store(
 def test_blocks_are_whole_chunks_and_cover_all_units():
     for num_units in (1, 512, 513, 864, 82_944):
         for block_bytes in (1, 4 * 100 * 1500, 2**30):
-            blocks = unit_blocks((100, num_units), block_bytes)
+            blocks = unit_blocks((100, num_units), 512, block_bytes)
             assert blocks[0][0] == 0 and blocks[-1][1] == num_units
             for (_, stop), (start, _) in itertools.pairwise(blocks):
-                assert stop == start and start % arrays.CHUNK_COLUMNS == 0
-    assert unit_blocks((100, 5000), 4 * 100 * 1500)[0] == (0, 1024)
+                assert stop == start and start % 512 == 0
+    assert unit_blocks((100, 5000), 512, 4 * 100 * 1500)[0] == (0, 1024)
 
 
 @pytest.mark.parametrize("block", [0, 1])
@@ -175,10 +168,17 @@ def test_a_scoring_that_was_cut_short_ends_in_the_same_bytes(
     scored: ResultFolder, tmp_path: Path, block: int
 ):
     cut = copy(scored, tmp_path)
+    cut_keys = list(CONCEPTS.keys)
     cut.succeed()
     cut.expertise_ledger.reopen()
     ledger = cut.path / ".blocks" / "expertise"
     (ledger / f"{block:06d}.json").unlink()
+    cut.experts_path.mkdir()
+    whole = cut.read_table("experts").drop(columns="rank")
+    start, stop = ((0, 512), (512, 864))[1 - block]
+    whole["concept"] = [cut_keys.index(key) for key in whole["concept"]]
+    of_block = whole[(whole["unit"] >= start) & (whole["unit"] < stop)]
+    of_block.to_parquet(cut.experts_path / f"{1 - block:06d}.parquet", index=False)
     shards = {i: cut.expertise_path / "ap" / "c" / "0" / str(i) for i in range(2)}
     kept = shards[1 - block].stat().st_mtime_ns
     shards[block].unlink()
@@ -229,8 +229,8 @@ def test_other_concepts_are_refused_in_a_folder_that_has_expertise(
     concepts = build_concept_set(tiny_concepts()[:2])
     with pytest.raises(InputError, match="num_concepts: there 3, here 2"):
         score(scored, concepts, settings=TWO_BLOCKS)
-    with pytest.raises(InputError, match="null_seed: there 0, here 1"):
-        score(scored, settings=ScoreSettings(block_bytes=1, null_seed=1))
+    with pytest.raises(InputError, match=r"holdout: there 0\.0, here 0\.3"):
+        score(scored, settings=ScoreSettings(block_bytes=1, holdout=0.3))
     assert content(scored) == before
 
 
@@ -282,11 +282,66 @@ def test_damaged_responses_are_refused(folder: ResultFolder, damage: str):
         shard.unlink()
     else:
         shard.write_bytes(data if damage == "flip" else data[:-100])
-    with pytest.raises(InputError, match=r"responses\.zarr.*a chunk is"):
+    with pytest.raises(InputError, match=r"responses\.zarr.*chunk is"):
         score(folder)
     assert not folder.expertise_ledger.is_closed
     with pytest.raises(InputError, match=r"expertise\.zarr: incomplete"):
         folder.open_expertise("ap")
+
+
+def test_the_best_units_have_intervals(scored: ResultFolder):
+    table, ap = scored.read_table("experts"), expertise(scored)["ap"]
+    for c, key in enumerate(CONCEPTS.keys):
+        rows = table[table["concept"] == key]
+        best = np.argsort(-ap[c], kind="stable")[:10]
+        assert rows["rank"].tolist() == list(range(1, 11))
+        assert rows["unit"].tolist() == best.tolist()
+        assert rows["ap"].tolist() == ap[c, best].tolist()
+        assert (rows["ap_low"] < rows["ap_high"]).all()
+        assert (rows["ap_low"] - 0.05 < rows["ap"]).all()
+
+
+def test_held_out_sentences_take_no_part_in_scores(
+    folder: ResultFolder, tmp_path: Path
+):
+    split = ScoreSettings(holdout=0.3, metrics="auroc")
+    there = score(folder, settings=split)
+    assert there.metrics == ["ap", HELD_OUT, "auroc"]
+    table = there.read_table("memberships")
+    x_NxU = read_all(there.open_responses())
+    for c, key in enumerate(CONCEPTS.keys):
+        for held_out, metric in ((False, "ap"), (True, HELD_OUT)):
+            rows = table[(table["concept"] == key) & (table["held_out"] == held_out)]
+            labels = rows["label"].to_numpy()[:, None]
+            wanted = average_precision(x_NxU[rows["sentence"]], labels)[0]
+            ap = read_all(there.open_expertise(metric))[c]
+            assert np.abs(ap - wanted).max() <= 1e-6
+        mine = table[table["concept"] == key]
+        parts = [set(mine["sentence"][mine["held_out"] == part]) for part in (0, 1)]
+        assert not parts[0] & parts[1]
+        for label in (0, 1):
+            share = mine["held_out"][mine["label"] == label].mean()
+            assert abs(share - 0.3) < 0.08
+    score(there, settings=split)  # the labels are read back as they were
+
+
+def test_a_number_that_was_never_captured_is_named(folder: ResultFolder):
+    zarr.open_array(folder.responses_path, mode="r+")[5, 700] = np.inf
+    with pytest.raises(InputError, match=r"sentence 5, unit 700 is inf"):
+        score(folder, settings=TWO_BLOCKS)
+
+
+@pytest.mark.parametrize("store_dtype", ["float16", "bfloat16"])
+def test_narrow_stores_are_scored_exactly(
+    tiny_gpt2: Model, tmp_path: Path, store_dtype: Any
+):
+    settings = CaptureSettings(seq_len=SEQ_LEN, store_dtype=store_dtype)
+    there = score(capture(tiny_gpt2, CONCEPTS, tmp_path / "narrow", settings))
+    x_NxU = read_all(there.open_responses())
+    _, members = load_memberships(there)
+    for c, member in enumerate(members):
+        wanted = average_precision(x_NxU[member.sentence], member.label[:, None])
+        assert np.abs(expertise(there)["ap"][c] - wanted[0]).max() <= 1e-6
 
 
 def test_memberships_come_back_in_their_order(captured: ResultFolder):
