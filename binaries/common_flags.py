@@ -80,7 +80,7 @@ def define_score_flags() -> None:
     flags.DEFINE_integer(
         "bootstrap_top", 10, "Best units per concept whose AP gets an interval."
     )
-    flags.DEFINE_integer("bootstrap_resamples", 1000, "Resamplings per interval.")
+    flags.DEFINE_integer("bootstrap_resamples", 500, "Resamplings per interval.")
     flags.DEFINE_integer(
         "block_bytes", 128 * 2**20, "Responses held in memory while they are scored."
     )

@@ -15,13 +15,21 @@ import numba
 import numpy as np
 
 from expertjax.concepts.pool import Membership
-from expertjax.scoring.lanes import LANES, Rows, maximum, minimum, vectorized
+from expertjax.scoring.lanes import (
+    LANES,
+    Rows,
+    maximum,
+    minimum,
+    prefetch,
+    vectorized,
+)
 from expertjax.scoring.network import sort_tile, tile_rows
 from expertjax.scoring.summary import MAGNITUDE, METRICS, STRIDE, summarize
 
 _LARGEST_CODE = 2**30 - 2
 _FILLER = np.int32(2**31 - 1)  # the key above all others
 _SLAB = 512  # rows that are brought into tiles at a time
+_AHEAD = 8  # rows that are asked for before they are read
 
 
 class CompiledScorer:
@@ -66,9 +74,10 @@ class CompiledScorer:
         num_units = x_NxU.shape[1]
         groups = -(-num_units // LANES)
         # Kept from block to block: fresh memory costs as much as filling it.
-        if len(self._tiles) != groups:
+        if len(self._tiles) < groups:
             self._tiles = np.empty((groups, len(self._order), LANES), np.float32)
-        tiles, bits = self._tiles, self._tiles.view(np.int32)
+        tiles = self._tiles[:groups]
+        bits = tiles.view(np.int32)
         slabs = range(0, len(self._order), _SLAB)
         low = np.empty((len(slabs), groups, 1, LANES), np.int32)
         high = np.empty_like(low)
@@ -116,6 +125,8 @@ def _fill_tiles(x_NxU, rows, start, tiles, bits, low, high):  # type: ignore[no-
     num_units = x_NxU.shape[1]
     low[:], high[:] = MAGNITUDE, 0
     for i in range(len(rows)):
+        if i + _AHEAD < len(rows):
+            prefetch(x_NxU, rows[i + _AHEAD])
         row = x_NxU[rows[i]]
         for g in range(num_units // LANES):
             for lane in range(LANES):

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from llvmlite import ir
-from numba.core import types
+from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 LANES = 16
@@ -179,3 +179,31 @@ def vectorized(body: Callable[..., None]) -> Any:
         return types.void(arguments), generate
 
     return run
+
+
+@intrinsic
+def prefetch(typing_context, array, row):  # type: ignore[no-untyped-def]
+    """Asks for a row of a contiguous float32 [N, U] that will soon be read."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        made = context.make_array(signature.args[0])(context, builder, arguments[0])
+        num_columns = builder.extract_value(made.shape, 1)
+        flag = ir.IntType(32)
+        kinds = [ir.IntType(8).as_pointer(), flag, flag, flag]
+        ask = builder.module.declare_intrinsic(
+            "llvm.prefetch", kinds[:1], ir.FunctionType(ir.VoidType(), kinds)
+        )
+        first = builder.mul(arguments[1], num_columns)
+        with cgutils.for_range_slice(
+            builder,
+            first.type(0),
+            num_columns,
+            first.type(LANES),  # a cache line
+            first.type,
+        ) as (column, _):
+            place = builder.gep(made.data, [builder.add(first, column)])
+            place = builder.bitcast(place, kinds[0])
+            builder.call(ask, [place, flag(0), flag(3), flag(1)])
+        return context.get_dummy_value()
+
+    return types.void(array, row), generate

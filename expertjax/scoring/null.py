@@ -18,9 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numba
 import numpy as np
 import pandas as pd
-from scipy.interpolate import PchipInterpolator
-from scipy.special import gammaln
-from scipy.stats import norm
+from scipy.special import gammaln, log_ndtr, ndtri_exp
 
 FAMILY_WISE = 0.05  # the probability that any unit reaches the threshold by luck
 # Tilts in standard deviations of AP; none is zero, where the formula is 0 / 0.
@@ -89,7 +87,7 @@ def _quantiles(
         if math.comb(sum(shape), shape[0]) <= _MOST_CHOICES:
             return _exact_quantiles(*shape, tails)
         score, ap = _saddlepoints(*shape)
-        found = np.clip(PchipInterpolator(score, ap)(norm.isf(tails)), 0, 1)
+        found = np.clip(_interpolate(-ndtri_exp(np.log(tails)), score, ap), 0, 1)
         # The least probable AP is 1: all positives on top, one of so many choices.
         least = -_log_choices(*shape)
         return np.where(np.log(tails) < least, np.inf, found)
@@ -126,15 +124,30 @@ def _saddlepoints(n_pos: int, n_neg: int) -> tuple[np.ndarray, np.ndarray]:
     )
     w = np.sign(theta) * np.sqrt(2 * np.maximum(theta * mean - log_mgf, 1e-300))
     u = theta * np.sqrt(np.maximum(variance, 1e-300))
-    tail = norm.sf(w) + norm.pdf(w) * (1 / u - 1 / w)
-    with np.errstate(invalid="ignore"):
-        score = norm.isf(tail)
+    density = np.exp(-(w**2) / 2) / math.sqrt(2 * math.pi)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        tail = np.exp(log_ndtr(-w)) + density * (1 / u - 1 / w)
+        score = -ndtri_exp(np.log(tail))
     # Near AP 1 the variance ends, and with it the approximation.
     holds = np.isfinite(score) & (u / w > 0.05)
     holds[1:] &= (np.diff(score) > 0) & (np.diff(mean) > 0)
     end = len(holds) if holds.all() else int(np.argmin(holds))
     chance = n_pos / (n_pos + n_neg)
     return score[:end], mean[:end] + chance
+
+
+def _interpolate(x: np.ndarray, xp: np.ndarray, yp: np.ndarray) -> np.ndarray:
+    """The cubic through the four nearest points, of a smooth curve."""
+    first = np.clip(np.searchsorted(xp, x) - 2, 0, len(xp) - 4)
+    total = np.zeros(len(x))
+    for i in range(4):
+        basis = np.ones(len(x))
+        for j in range(4):
+            if j != i:
+                at = xp[first + j]
+                basis *= (x - at) / (xp[first + i] - at)
+        total += basis * yp[first + i]
+    return total
 
 
 @numba.njit(cache=True, nogil=True)

@@ -27,7 +27,7 @@ class ScoreSettings:
     holdout: float = 0.0
     holdout_seed: int = 0
     bootstrap_top: int = 10
-    bootstrap_resamples: int = 1000
+    bootstrap_resamples: int = 500
     block_bytes: int = 128 * 2**20
     kernel: Kernel = "auto"
 
