@@ -34,6 +34,7 @@ def main(argv: Sequence[str]) -> None:
     """Scores, and says where."""
     del argv
     import expertjax as ej
+    from expertjax.runtime.processes import is_first
 
     start_processes()
     concepts = None
@@ -47,7 +48,7 @@ def main(argv: Sequence[str]) -> None:
     out = Path(FLAGS.out) / name if FLAGS.out else None
     settings = settings_from_flags(ej.ScoreSettings)
     expertise = ej.score(FLAGS.responses, concepts, out, settings)
-    if FLAGS.process_id == 0:
+    if is_first():
         print(f"expertise: {expertise.folder.expertise_path}")
 
 

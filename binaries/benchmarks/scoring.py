@@ -92,7 +92,7 @@ WORKLOADS = {
 _SCALING = {
     f"{concepts} concepts, {units:,} units": Workload(units, concepts, 700, 1000)
     for concepts, units in (
-        (10, 1000), (50, 1000), (300, 1000), (10, 10_000), (10, 100_000),
+        (10, 1024), (50, 1024), (300, 1024), (10, 10_240), (10, 102_400),
     )
 }  # fmt: skip
 

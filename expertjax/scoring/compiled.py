@@ -6,6 +6,7 @@ scan, in which equal responses are one threshold, sums up what the metrics need.
 Counts are exact, sums are float64, and no unit's numbers depend on another's.
 """
 
+import itertools
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +30,7 @@ from expertjax.scoring.summary import MAGNITUDE, METRICS, STRIDE, summarize
 _LARGEST_CODE = 2**30 - 2
 _FILLER = np.int32(2**31 - 1)  # the key above all others
 _SLAB = 512  # rows that are brought into tiles at a time
+_CONCEPTS = 32  # that are scored at a time; small parts keep all cores busy
 _AHEAD = 8  # rows that are asked for before they are read
 
 
@@ -87,14 +89,18 @@ class CompiledScorer:
             rows, slab = self._order[start : start + _SLAB], start // _SLAB
             _fill_tiles(x_NxU, rows, start, tiles, bits, low[slab], high[slab])
 
-        def score(g: int) -> None:
-            _score_tile(tiles[g], bits[g], self._rows, self._bounds, lowest[g], out[g])
+        def score(part: tuple[int, int]) -> None:
+            g, c = part
+            bounds = self._bounds[2 * c : 2 * (c + _CONCEPTS) + 1]
+            concepts = out[g, c : c + _CONCEPTS]
+            _score_tile(tiles[g], bits[g], self._rows, bounds, lowest[g], concepts)
 
         with ThreadPoolExecutor(_num_threads()) as pool:
             list(pool.map(fill, slabs))
             # The smallest magnitude becomes code 1, and 0 stays 0.
             lowest = low.min(0) - np.int32(1)
-            list(pool.map(score, range(groups)))
+            concepts = range(0, self._num_concepts, _CONCEPTS)
+            list(pool.map(score, itertools.product(range(groups), concepts)))
         is_wide = high.max(0) - lowest > _LARGEST_CODE
         units = out.transpose(3, 1, 0, 2).reshape(len(METRICS), self._num_concepts, -1)
         return units[:, :, :num_units], is_wide.reshape(-1)[:num_units]

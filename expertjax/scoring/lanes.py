@@ -181,8 +181,7 @@ def vectorized(body: Callable[..., None]) -> Any:
     return run
 
 
-@intrinsic
-def prefetch(typing_context, array, row):  # type: ignore[no-untyped-def]
+def _prefetch(typing_context, array, row):  # type: ignore[no-untyped-def]
     """Asks for a row of a contiguous float32 [N, U] that will soon be read."""
 
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
@@ -207,3 +206,6 @@ def prefetch(typing_context, array, row):  # type: ignore[no-untyped-def]
         return context.get_dummy_value()
 
     return types.void(array, row), generate
+
+
+prefetch: Any = intrinsic(_prefetch)

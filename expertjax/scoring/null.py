@@ -25,6 +25,7 @@ FAMILY_WISE = 0.05  # the probability that any unit reaches the threshold by luc
 _TILTS = np.arange(-4.25, 8.5, 0.5)
 _MOST_STATES = 4_000_000
 _MOST_CHOICES = 20_000  # of positives, for the law to be counted rather
+_FEW = 25  # positives, for the law to be walked through on a grid
 # Tail probabilities of the table: dense in the middle, half decades beyond.
 _TAILS = np.concatenate(
     [
@@ -85,7 +86,9 @@ def _quantiles(
 
     def of_shape(shape: tuple[int, int]) -> np.ndarray:
         if math.comb(sum(shape), shape[0]) <= _MOST_CHOICES:
-            return _exact_quantiles(*shape, tails)
+            return _least(*_all_choices(*shape), tails)
+        if shape[0] < _FEW:
+            return _least(*_on_a_grid(*shape), tails)
         score, ap = _saddlepoints(*shape)
         found = np.clip(_interpolate(-ndtri_exp(np.log(tails)), score, ap), 0, 1)
         # The least probable AP is 1: all positives on top, one of so many choices.
@@ -100,15 +103,49 @@ def _log_choices(n_pos: int, n_neg: int) -> float:
     return gammaln(n_pos + n_neg + 1) - gammaln(n_pos + 1) - gammaln(n_neg + 1)
 
 
-def _exact_quantiles(n_pos: int, n_neg: int, tails: np.ndarray) -> np.ndarray:
-    """Of all choices of positives, where these are few."""
+def _all_choices(n_pos: int, n_neg: int) -> tuple[np.ndarray, np.ndarray]:
+    """The law by counting: APs, rising, and the probability of each."""
     ranks = itertools.combinations(range(1, n_pos + n_neg + 1), n_pos)
     ap = (np.arange(1, n_pos + 1) / np.array(list(ranks))).mean(1).round(12)
     values, counts = np.unique(ap, return_counts=True)
-    # Falling; with the improbable end in front, that searching finds the least AP.
-    reached = counts[::-1].cumsum()[::-1] / len(ap)
+    return values, counts / len(ap)
+
+
+def _on_a_grid(n_pos: int, n_neg: int) -> tuple[np.ndarray, np.ndarray]:
+    """The law of few positives, whose AP goes in steps too uneven for saddlepoints."""
+    steps = max(200, min(2000, 2_000_000 // n_neg))
+    mass = _walk(n_pos, n_neg, steps)
+    return np.minimum(np.arange(len(mass)) / steps, 1), mass
+
+
+def _least(ap: np.ndarray, mass: np.ndarray, tails: np.ndarray) -> np.ndarray:
+    """The least AP that is reached with at most given probabilities; inf if none."""
+    reached = mass[::-1].cumsum()[::-1]
     place = np.searchsorted(-reached, -tails * (1 + 1e-9))
-    return np.append(values, np.inf)[place]
+    # Beyond the highest possible AP there is nothing.
+    return np.append(ap, np.inf)[np.where(place > np.flatnonzero(mass)[-1], -1, place)]
+
+
+@numba.njit(cache=True, nogil=True)
+def _walk(n_pos, n_neg, steps):  # type: ignore[no-untyped-def]
+    """[steps + n_pos + 1] probabilities of n_pos precisions, in steps, summed up."""
+    width = steps + n_pos + 1
+    here = np.zeros((n_neg + 1, width))
+    here[0, 0] = 1
+    for t in range(n_pos):
+        after = np.zeros((n_neg + 1, width))
+        for f in range(n_neg + 1):
+            p = (n_pos - t) / (n_pos + n_neg - t - f)
+            gain = (t + 1) / (t + 1 + f) / n_pos * steps
+            low = int(gain)
+            # Between two steps in parts that keep the mean.
+            high = p * (gain - low)
+            after[f, low:] += (p - high) * here[f, : width - low]
+            after[f, low + 1 :] += high * here[f, : width - low - 1]
+            if f < n_neg:
+                here[f + 1] += (1 - p) * here[f]
+        here = after
+    return here.sum(0)
 
 
 @functools.lru_cache(maxsize=4096)

@@ -72,6 +72,31 @@ def test_too_few_sentences_have_no_threshold():
     assert null.thresholds([(1, 1)], 1)[0] == np.inf
 
 
+@pytest.mark.parametrize(
+    "shape", [(2, 1000), (9, 100), (20, 2000), (40, 3000), (3000, 1), (1000, 2)]
+)
+def test_lopsided_concepts_have_a_law(shape: tuple[int, int]):
+    draws = 10_000
+    ap = shuffled(*shape, draws)
+    for tail, quantile in zip(*tails(*shape), strict=True):
+        if 0.003 <= tail <= 0.2:
+            found = (ap >= quantile - 1e-9).mean()
+            error = 4 * math.sqrt(tail / draws)
+            # A coarse grid blurs the law, to the safe side.
+            assert 0.5 * tail - error <= found <= 1.15 * tail + error, tail
+
+
+@pytest.mark.parametrize("shape", [(30, 400), (40, 3000)])
+def test_walk_and_saddlepoints_agree_far_out(
+    shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+):
+    by_saddlepoints = null.thresholds([shape], 10**5)[0]
+    monkeypatch.setattr(null, "_FEW", 1000)
+    assert null.thresholds([shape], 10**5)[0] == pytest.approx(
+        by_saddlepoints, rel=0.03
+    )
+
+
 def test_large_concepts_err_to_the_safe_side():
     small, large = null.thresholds([(1400, 2000), (14_000, 20_000)], 1000)
     chance = 1400 / 3400

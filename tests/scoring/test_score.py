@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import zarr
 
+from expertjax.analysis.expertise import Expertise
 from expertjax.capturing.capture import capture
 from expertjax.capturing.settings import CaptureSettings
 from expertjax.checkpoints.load import Model
@@ -301,6 +302,18 @@ def test_the_best_units_have_intervals(scored: ResultFolder):
         assert (rows["ap_low"] - 0.05 < rows["ap"]).all()
 
 
+def test_tables_of_units_say_what_is_above_chance(scored: ResultFolder):
+    result = Expertise(scored)
+    for c, key in enumerate(CONCEPTS.keys):
+        table = result.top(key, k=15)
+        threshold = result.concepts["null_threshold"][c]
+        assert (table["above_chance"] == (table["ap"] >= threshold)).all()
+        assert table["ap_low"].notna().tolist() == [True] * 10 + [False] * 5
+        assert "ap_heldout" not in table
+        above = (result.metric("ap", key) >= threshold).sum()
+        assert result.summary(0.9).set_index("concept")["above it"][key] == above
+
+
 def test_held_out_sentences_take_no_part_in_scores(
     folder: ResultFolder, tmp_path: Path
 ):
@@ -323,6 +336,7 @@ def test_held_out_sentences_take_no_part_in_scores(
             share = mine["held_out"][mine["label"] == label].mean()
             assert abs(share - 0.3) < 0.08
     score(there, settings=split)  # the labels are read back as they were
+    assert Expertise(there).top(CONCEPTS.keys[0])["ap_heldout"].notna().all()
 
 
 def test_a_number_that_was_never_captured_is_named(folder: ResultFolder):
