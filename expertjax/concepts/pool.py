@@ -116,9 +116,3 @@ def build_concept_set(
 def sentence_digest(sentence: str) -> str:
     """Hexadecimal SHA-256 of the sentence's UTF-8 text."""
     return hashlib.sha256(sentence.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def permuted(member: Membership, seed: int) -> Membership:
-    """The same sentences under shuffled labels: what chance can do."""
-    label = np.random.default_rng(seed).permutation(member.label)
-    return Membership(member.sentence, label)

@@ -6,9 +6,7 @@ import pytest
 from expertjax.concepts.files import Concept
 from expertjax.concepts.pool import (
     ConceptSet,
-    Membership,
     build_concept_set,
-    permuted,
     sentence_digest,
 )
 from expertjax.errors import InputError
@@ -108,14 +106,3 @@ def test_keep_names_every_concept_that_loses_a_side():
 def test_the_digest_is_that_of_the_utf8_text():
     expected = hashlib.sha256("Ærø 犬".encode()).hexdigest()
     assert sentence_digest("Ærø 犬") == expected
-
-
-def test_permuting_keeps_the_sentences_and_the_share_of_positives():
-    label = np.array([1] * 30 + [0] * 70, np.int8)
-    member = Membership(np.arange(100, dtype=np.int32), label)
-    shuffled = permuted(member, seed=3)
-    assert shuffled.sentence is member.sentence
-    assert shuffled.num_positives == 30
-    assert (shuffled.label != label).any()
-    assert (permuted(member, seed=3).label == shuffled.label).all()
-    assert (permuted(member, seed=4).label != shuffled.label).any()

@@ -6,11 +6,17 @@ import numpy as np
 import pytest
 
 import expertjax as ej
-from expertjax.concepts.pool import permuted
-from expertjax.scoring.blocks import score_fn
-from expertjax.scoring.score import load_memberships
+from expertjax.concepts.pool import Membership
+from expertjax.scoring.blocks import make_scorer
+from expertjax.scoring.labels import load_memberships
 from expertjax.stores import arrays
 from tests.data import data_folder, package_folder
+
+
+def permuted(member: Membership, seed: int) -> Membership:
+    """The same sentences under shuffled labels."""
+    label = np.random.default_rng(seed).permutation(member.label)
+    return Membership(member.sentence, label)
 
 
 def best_ap_of_permuted_labels(result: ej.Expertise, seeds: range) -> np.ndarray:
@@ -19,10 +25,11 @@ def best_ap_of_permuted_labels(result: ej.Expertise, seeds: range) -> np.ndarray
     everything = slice(0, array.shape[0]), slice(0, array.shape[1])
     responses = arrays.read(array, *everything)
     _, members = load_memberships(result.folder)
-    scorer = score_fn("auto")
     return np.array(
         [
-            scorer(responses, [permuted(m, seed) for m in members])["ap"].max(1)
+            make_scorer([permuted(m, seed) for m in members], ["ap"])(responses)[
+                "ap"
+            ].max(1)
             for seed in seeds
         ]
     )
@@ -49,8 +56,13 @@ def test_shipped_model_is_far_above_chance_on_shipped_concepts(tmp_path) -> None
         [str(ej.EXAMPLE_MODEL)], ej.EXAMPLE_CONCEPTS, tmp_path, ej.FindSettings()
     )
     result = ej.Expertise(folder)
-    null = best_ap_of_permuted_labels(result, range(100, 103)).max(0)
-    margin = result.concepts["max_ap"].to_numpy() - null
+    null = best_ap_of_permuted_labels(result, range(100, 106))
+    margin = result.concepts["max_ap"].to_numpy() - null.max(0)
     print(f"margins over permuted labels: {np.sort(margin).round(3)}")
     assert (margin >= 0.1).sum() >= 20
+    assert (result.concepts["n_above"] > 0).all()
+    # A causal model: most of its units have ties.
+    above = (null >= result.concepts["null_threshold"].to_numpy()).mean()
+    print(f"permuted concepts above the 5% threshold: {above:.3f} of {null.size}")
+    assert null.size > 200 and above <= 0.09
     assert (folder.path / "_SUCCESS").is_file()
