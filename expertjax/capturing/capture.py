@@ -99,7 +99,7 @@ def make_step(
     def step(params: Any, tokens: Array, mask: Array, pooled: Array) -> Array:
         module = nnx.merge(model.graphdef, params)
         pool = pool_fn(settings.pooling, pooled)
-        probe = Probe(pool=pool, record=record)
+        probe = Probe(pool=pool, record=record, depth=table.depth)
         return table.gather(module(Inputs.of(tokens, mask), probe).pooled)
 
     split = meshes.split_batch(mesh)

@@ -109,12 +109,15 @@ class Probe(NamedTuple):
       pool: reduces [B, T, F] to [B, F]; None records nothing.
       record: names of the sites to pool.
       cache: keys and values of earlier tokens, or None.
+      depth: layers to run, where what comes above them is of no interest; None runs
+        all. What the model returns beside the pooled sites is of no use then.
     """
 
     edit: Edit | None = None
     pool: PoolFn | None = None
     record: frozenset[str] = frozenset()
     cache: Cache | None = None
+    depth: int | None = None
 
 
 PLAIN = Probe()  # only compute
@@ -139,7 +142,7 @@ class Tap:
 
     def __call__(self, site: str, z_BxTxF: Array) -> Array:
         """Returns the site's (edited) outputs and keeps their pooled value."""
-        edit, pool, record, _ = self._probe
+        edit, pool, record, *_ = self._probe
         if edit is not None and site in edit.scale:
             scale, shift = edit.scale[site], edit.shift[site]
             if scale.ndim == 2:  # an edit per sentence: the same at all tokens

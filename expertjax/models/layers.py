@@ -127,7 +127,7 @@ def scan_blocks(
 
     Returns:
       the residual stream after the last block, site name -> [L, B, F], and the
-      cache of all layers.
+      cache of all layers; L is `probe.depth` where the probe has one.
     """
     graphdef, state = nnx.split(blocks)
     depth = jax.tree.leaves(state)[0].shape[0]
@@ -148,9 +148,10 @@ def scan_blocks(
         return x, (tap.recorded, kept)
 
     own = state if share is None else None
-    x_BxTxD, (recorded, kept) = jax.lax.scan(
-        body, x_BxTxD, (jnp.asarray(layers), own, probe.edit, cached)
-    )
+    scanned = (jnp.asarray(layers), own, probe.edit, cached)
+    if probe.depth is not None:
+        scanned = jax.tree.map(lambda leaf: leaf[: probe.depth], scanned)
+    x_BxTxD, (recorded, kept) = jax.lax.scan(body, x_BxTxD, scanned)
     if cache is not None:
         cache = Cache(kept[0], kept[1], cache.length + x_BxTxD.shape[1])
     return x_BxTxD, recorded, cache

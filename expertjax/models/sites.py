@@ -145,11 +145,17 @@ class UnitTable:
             [np.arange(site.features, dtype=np.int32) for _, site in self.segments]
         )
 
+    @functools.cached_property
+    def depth(self) -> int:
+        """Layers that have to be run for all selected sites."""
+        return max(layer for layer, _ in self.segments) + 1
+
     def gather(self, pooled: Mapping[str, Array]) -> Array:
         """Puts the scan's pooled sites in unit order.
 
         Args:
-          pooled: site name -> [L, B, F], for every site in `recorded`.
+          pooled: site name -> [L, B, F], for every site in `recorded`, with L at
+            least `depth`.
 
         Returns:
           [B, U]

@@ -86,6 +86,33 @@ def test_two_traces_in_all(family: str, request: pytest.FixtureRequest) -> None:
     assert np.abs(one - other).max() > 1e-3
 
 
+@pytest.mark.parametrize("family", ["gpt2", "bert"])
+@pytest.mark.parametrize("layer", [0, 1])
+def test_layers_above_the_last_selected_one_are_not_run(
+    family: str, layer: int, request: pytest.FixtureRequest
+) -> None:
+    model: Model = request.getfixturevalue(f"tiny_{family}")
+    pattern = rf"\.{layer}\."
+    selected = UnitTable.build(model.sites, model.num_layers, pattern)
+    every = UnitTable.build(model.sites, model.num_layers)
+    assert selected.depth == layer + 1 and every.depth == model.num_layers
+
+    def responses(params: Any, table: UnitTable) -> Any:
+        record = frozenset(site.name for site in table.recorded)
+        module = nnx.merge(model.graphdef, params)
+        probe = Probe(pool=lambda z: z.max(1), record=record, depth=table.depth)
+        return table.gather(module(Inputs.of(TOKENS, MASK), probe).pooled)
+
+    part = responses(model.params, selected)
+    whole = responses(model.params, every)
+    assert np.abs(part - whole[:, every.layer == layer]).max() < 1e-5
+    program = str(
+        jax.make_jaxpr(lambda params: responses(params, selected))(model.params)
+    )
+    assert f"length={layer + 1}\n" in program
+    assert f"length={model.num_layers}\n" not in program
+
+
 def sensitivity(model: Model, embedding: str) -> np.ndarray:
     """[T, T]: does output t depend on the input at position s?"""
     length = TOKENS.shape[1]
