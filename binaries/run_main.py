@@ -1,12 +1,14 @@
 """What every program does around its one library call."""
 
+import contextlib
 import errno
 import sys
 from collections.abc import Callable, Sequence
 
 from absl import app, flags, logging
 
-from expertjax.errors import InputError
+from expertjax.errors import InputError, Stopped
+from expertjax.runtime.stopping import stop_on_sigterm
 
 # The disk or a path refuses, which is no defect of ours.
 _DISK = {
@@ -14,13 +16,22 @@ _DISK = {
     *(errno.EACCES, errno.EPERM, errno.EROFS),
     *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG),
 }
+_TRY_AGAIN = 75
 
 
-def run_main(main: Callable[[Sequence[str]], int | None]) -> None:
+def run_main(
+    main: Callable[[Sequence[str]], int | None], in_blocks: bool = False
+) -> None:
     """Runs `main` under absl, so that a user's mistake ends in one clear line.
 
+    Args:
+      main: the program.
+      in_blocks: SIGTERM is to wait for the end of a block; otherwise it ends the
+        program at once.
+
     Exit status: what `main` returns, 1 for an InputError or where the disk
-    refuses, 2 for bad flags.
+    refuses, 2 for bad flags, 75 where SIGTERM came and the job stopped at the end
+    of a block (sysexits' "try again later").
     """
 
     def guarded(argv: Sequence[str]) -> int | None:
@@ -28,7 +39,11 @@ def run_main(main: Callable[[Sequence[str]], int | None]) -> None:
             # JAX says at "info" which accelerators it did not find.
             logging.set_verbosity(logging.WARNING)
         try:
-            return main(argv)
+            with stop_on_sigterm() if in_blocks else contextlib.nullcontext():
+                return main(argv)
+        except Stopped as error:
+            print(error, file=sys.stderr)
+            return _TRY_AGAIN
         except InputError as error:
             print(f"error: {error}", file=sys.stderr)
         except OSError as error:

@@ -1,7 +1,8 @@
 """The one error type that a user is meant to read.
 
 Programs catch `InputError`, print its message on one line and exit with
-status 1; anything else is a defect and keeps its traceback.
+status 1; anything else is a defect and keeps its traceback. `Stopped` is none: the
+work is not finished, but nothing is wrong.
 """
 
 
@@ -11,6 +12,10 @@ class InputError(ValueError):
     The message names the file, concept, sentence or flag, says what was
     expected and what to do about it.
     """
+
+
+class Stopped(Exception):
+    """The job was asked to stop and did, between two blocks."""
 
 
 def join_problems(title: str, problems: list[str], limit: int = 20) -> str:

@@ -22,12 +22,12 @@ from expertjax.capturing.settings import CaptureSettings
 from expertjax.checkpoints.load import Model, params_digest
 from expertjax.concepts.pool import ConceptSet, sentence_digest
 from expertjax.concepts.tokens import TokenizedPool, tokenize
-from expertjax.errors import InputError
+from expertjax.errors import InputError, Stopped
 from expertjax.models.attention import Inputs
 from expertjax.models.edits import Probe
 from expertjax.models.sites import UnitTable
 from expertjax.runtime import mesh as meshes
-from expertjax.runtime import sharding
+from expertjax.runtime import sharding, stopping
 from expertjax.stores import arrays
 from expertjax.stores.folder import ResultFolder
 from expertjax.typing import Array
@@ -253,8 +253,17 @@ def _run_blocks(
                 round_responses(responses, target, first, pool, table)
                 bar.update(len(responses))
             writer.write(block, start, values)
+            _stop_if_asked(writer)
         writer.finish()
     ledger.close(len(bounds))
+
+
+def _stop_if_asked(writer: _BlockWriter) -> None:
+    try:
+        stopping.check()
+    except Stopped:
+        writer.finish()
+        raise
 
 
 def _responses(

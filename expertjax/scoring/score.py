@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 from tqdm import tqdm
 
 from expertjax.concepts.pool import ConceptSet, Membership
-from expertjax.runtime import processes
+from expertjax.runtime import processes, stopping
 from expertjax.scoring import labels, null
 from expertjax.scoring.blocks import Scorer, make_scorer
 from expertjax.scoring.experts import BestUnits
@@ -179,6 +179,7 @@ def _run_blocks(
             arrays.write_columns(targets, scores, start, stop)
             ledger.mark(block, start, stop)
             bar.update(stop - start)
+            stopping.check()
     processes.barrier("score: blocks")
     if processes.is_first():
         folder.write_table("experts", best.table(len(bounds), keys))

@@ -89,3 +89,33 @@ def test_five_kills_change_no_byte(few_concepts: Path, tmp_path: Path) -> None:
     wanted, got = stores(whole), stores(killed)
     assert wanted.keys() == got.keys()
     assert [name for name in wanted if wanted[name] != got[name]] == []
+
+
+@pytest.mark.parametrize("store", ["responses", "expertise"])
+def test_sigterm_ends_it_after_a_block(
+    few_concepts: Path, tmp_path: Path, store: str
+) -> None:
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    flags = ["--block_bytes=1", "--bootstrap_top=2"]
+    run = [*command(few_concepts, whole), *flags]
+    subprocess.run(run, cwd=REPOSITORY, check=True, capture_output=True)
+    blocks = len(list(whole.glob(f"**/.blocks/{store}/0*.json")))
+    run = [*command(few_concepts, stopped), *flags]
+    process = subprocess.Popen(run, cwd=REPOSITORY, stderr=subprocess.PIPE)
+    while not (done := list(stopped.glob(f"**/.blocks/{store}/0*.json"))):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 75, errors
+    assert b"stopped by SIGTERM" in errors
+    after = list(stopped.glob(f"**/.blocks/{store}/0*.json"))
+    print(
+        f"{store}: {len(done)} blocks at SIGTERM, {len(after)} of {blocks} at the end"
+    )
+    # The one in flight, and those whose writing had begun.
+    assert len(after) <= len(done) + 4 < blocks
+    subprocess.run(run, cwd=REPOSITORY, check=True, capture_output=True)
+    wanted, got = stores(whole), stores(stopped)
+    assert wanted.keys() == got.keys()
+    assert [name for name in wanted if wanted[name] != got[name]] == []
