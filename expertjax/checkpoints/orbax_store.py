@@ -23,7 +23,7 @@ def save_params(path: Path, state: nnx.State) -> None:
       state: arrays, possibly sharded over many hosts.
     """
     with ocp.StandardCheckpointer() as checkpointer:
-        checkpointer.save(path.absolute(), nnx.to_pure_dict(state))
+        checkpointer.save(path.resolve(), nnx.to_pure_dict(state))
 
 
 def read_params(
@@ -47,7 +47,7 @@ def read_params(
     if not path.is_dir():
         raise InputError(f"{path}: is missing; convert the checkpoint again")
     try:
-        path = path.absolute()
+        path = path.resolve()
         with ocp.PyTreeCheckpointer() as checkpointer:
             metadata = checkpointer.metadata(path).item_metadata.tree
             _check_shapes(path, _shapes(nnx.to_pure_dict(abstract)), _shapes(metadata))

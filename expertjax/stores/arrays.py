@@ -226,7 +226,8 @@ def _reason(error: Exception) -> str:
 def _spec(path: Path) -> dict:
     return {
         "driver": "zarr3",
-        "kvstore": {"driver": "file", "path": str(path.absolute())},
+        # Resolved, because TensorStore takes no "..".
+        "kvstore": {"driver": "file", "path": str(path.resolve())},
         # The default keeps chunks in memory; blocks are read and written once.
         "context": {"cache_pool": {"total_bytes_limit": 0}},
         "recheck_cached_data": "open",

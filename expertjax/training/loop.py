@@ -159,7 +159,7 @@ class _Run:
         state = {"params": nnx.to_pure_dict(params)}
         state["optimizer"] = self.optimizer.init(state["params"])
         options = ocp.CheckpointManagerOptions(max_to_keep=2)
-        folder = (self.out / "checkpoints").absolute()
+        folder = (self.out / "checkpoints").resolve()
         with ocp.CheckpointManager(folder, options=options) as manager:
             first = manager.latest_step() or 0
             if first:

@@ -102,6 +102,14 @@ def test_a_huggingface_folder_says_its_dtype(
     np.testing.assert_array_equal(ours, expected.astype(np.float32))
 
 
+def test_a_converted_folder_may_lie_upwards(tiny_gpt2: Model, tmp_path: Path) -> None:
+    (tmp_path / "below").mkdir()
+    there = tmp_path / "below" / ".." / "converted"
+    save_converted(tiny_gpt2, there)
+    back = load_model(str(there), name="back")
+    assert params_digest(back.params) == params_digest(tiny_gpt2.params)
+
+
 def test_a_converted_folder_comes_back_on_other_devices(
     tiny_gpt2: Model, tmp_path: Path
 ) -> None:

@@ -221,6 +221,8 @@ def test_other_concepts_over_the_same_sentences_go_elsewhere(
     relative = there.read_run()["score"]["responses_folder"]
     assert (there.path / relative).resolve() == scored.path.resolve()
     assert not there.responses_path.exists()
+    excited = Expertise(there).most_exciting([3], k=2)[3]
+    assert excited.equals(Expertise(scored).most_exciting([3], k=2)[3])
 
 
 def test_other_concepts_are_refused_in_a_folder_that_has_expertise(

@@ -45,6 +45,13 @@ def shards(path: Path) -> list[Path]:
     return sorted(file for file in (path / "c").rglob("*") if file.is_file())
 
 
+def test_paths_may_lead_upwards(tmp_path: Path):
+    (tmp_path / "below").mkdir()
+    x = values()
+    write_all(tmp_path / "below" / ".." / "x.zarr", x)
+    assert (read_all(tmp_path / "x.zarr") == x).all()
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
 def test_values_come_back_to_the_bit(tmp_path: Path, dtype: str):
     x = values(dtype)
