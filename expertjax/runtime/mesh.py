@@ -4,6 +4,7 @@ Axis `data` splits sentences, axis `model` splits parameters and units.
 """
 
 import re
+from collections.abc import Sequence
 
 import jax
 import numpy as np
@@ -35,18 +36,18 @@ def make_mesh(spec: str = "") -> Mesh:
             f"--mesh={spec}: {sizes['data']} x {sizes['model']} devices are named, "
             f"{count} are there"
         )
-    return jax.make_mesh(
-        (sizes["data"], sizes["model"]),
-        ("data", "model"),
-        axis_types=(AxisType.Auto, AxisType.Auto),
-    )
+    return _mesh(sizes["data"], sizes["model"], jax.devices())
 
 
 def local_mesh() -> Mesh:
     """All devices of this process, for work that needs no other process."""
     devices = jax.local_devices()
+    return _mesh(len(devices), 1, devices)
+
+
+def _mesh(data: int, model: int, devices: Sequence[jax.Device]) -> Mesh:
     return jax.make_mesh(
-        (len(devices), 1),
+        (data, model),
         ("data", "model"),
         axis_types=(AxisType.Auto, AxisType.Auto),
         devices=devices,

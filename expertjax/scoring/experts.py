@@ -43,7 +43,7 @@ class BestUnits:
 
     def resume(self, blocks: Sequence[int]) -> None:
         """Takes note of blocks that were added before."""
-        for block in blocks:
+        for block in blocks if self._k else ():
             for c, rows in self._read(block).groupby("concept"):
                 self._note(int(c), rows["ap"].to_numpy())
 

@@ -6,7 +6,6 @@ so that each class keeps its size; for AP this needs no new sorting, and one sca
 the sorted sentences does all resamplings.
 """
 
-import dataclasses
 from collections.abc import Sequence
 
 import numba
@@ -17,33 +16,32 @@ from expertjax.concepts.pool import Membership
 _BOUNDS = (2.5, 97.5)
 
 
-@dataclasses.dataclass(frozen=True)
 class Intervals:
     """Percentile intervals, 95%, of the AP of some units.
 
     They say how the AP varies with the sentences; they are not corrected for having
     picked the best of many units.
-
-    Attributes:
-      members: [C] labelled rows.
-      resamples: number of resamplings; the same for all concepts and units.
-      seed: of their weights.
     """
 
-    members: Sequence[Membership]
-    resamples: int
-    seed: int = 0
+    def __init__(
+        self, members: Sequence[Membership], resamples: int, seed: int = 0
+    ) -> None:
+        """Draws the weights, which all concepts and units share.
 
-    def __post_init__(self) -> None:
-        random = np.random.default_rng(self.seed)
-        most_pos = max(member.num_positives for member in self.members)
-        most_neg = max(member.num_negatives for member in self.members)
-        # Shared by all concepts: made once, and small.
-        weights = [
-            np.minimum(random.poisson(1, (most, self.resamples)), 255).astype(np.uint8)
+        Args:
+          members: [C] labelled rows.
+          resamples: number of resamplings.
+          seed: of their weights.
+        """
+        self._members = members
+        self._resamples = resamples
+        random = np.random.default_rng(seed)
+        most_pos = max(member.num_positives for member in members)
+        most_neg = max(member.num_negatives for member in members)
+        self._pos, self._neg = (
+            np.minimum(random.poisson(1, (most, resamples)), 255).astype(np.uint8)
             for most in (most_pos, most_neg)
-        ]
-        object.__setattr__(self, "_weights", weights)
+        )
 
     def __call__(self, concept: int, x_NxK: np.ndarray) -> np.ndarray:
         """Intervals of some units for one concept.
@@ -55,11 +53,11 @@ class Intervals:
         Returns:
           [K, 2] float32 lower and upper ends.
         """
-        member = self.members[concept]
+        member = self._members[concept]
         by_label = np.argsort(-member.label, kind="stable")
         rows, num_pos = member.sentence[by_label], member.num_positives
         num_neg = len(rows) - num_pos
-        pos, neg = self._weights  # type: ignore[attr-defined]
+        pos, neg = self._pos, self._neg
         # By how much more a negative counts than a positive in each resampling.
         weight = num_neg / np.maximum(neg[:num_neg].sum(0, dtype=np.int64), 1)
         weight *= pos[:num_pos].sum(0, dtype=np.int64) / num_pos
@@ -68,7 +66,7 @@ class Intervals:
         for k in range(x_NxK.shape[1]):
             x_n = x_NxK[rows, k]
             order = np.argsort(-x_n, kind="stable")
-            ap = np.empty(self.resamples)
+            ap = np.empty(self._resamples)
             _resampled_ap(x_n[order], order, num_pos, pos, neg, weight, ap)
             # A resampling without positives has no AP.
             ends[k] = np.nanpercentile(ap, _BOUNDS) if np.isfinite(ap).any() else np.nan

@@ -304,6 +304,16 @@ def test_the_best_units_have_intervals(scored: ResultFolder):
         assert (rows["ap_low"] - 0.05 < rows["ap"]).all()
 
 
+def test_without_intervals_it_goes_on_too(folder: ResultFolder):
+    settings = ScoreSettings(bootstrap_top=0, block_bytes=1, metrics="ap")
+    score(folder, settings=settings)
+    folder.expertise_ledger.reopen()
+    (folder.path / ".blocks" / "expertise" / "000001.json").unlink()
+    result = Expertise(score(folder, settings=settings))
+    assert len(result.intervals) == 0
+    assert result.top(CONCEPTS.keys[0], k=3)["ap_low"].isna().all()
+
+
 def test_tables_of_units_say_what_is_above_chance(scored: ResultFolder):
     result = Expertise(scored)
     for c, key in enumerate(CONCEPTS.keys):
