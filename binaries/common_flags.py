@@ -52,7 +52,9 @@ def define_capture_flags() -> None:
         ["float32", "float16", "bfloat16"],
         "Dtype of responses.zarr.",
     )
-    flags.DEFINE_integer("batch_tokens", 2048, "Tokens of a batch, with padding.")
+    flags.DEFINE_integer(
+        "batch_tokens", 0, "Tokens of a batch, with padding; 0: what suits the devices."
+    )
     flags.DEFINE_integer("block_rows", 512, "The most sentences of a block on disk.")
     flags.DEFINE_enum(
         "compat",

@@ -1,15 +1,24 @@
-"""Cutting a pool into blocks of the store and batches of the model."""
+"""Cutting a pool into blocks of the store and batches of the model.
+
+Sentences stand by ascending length. They are run at a few lengths (buckets), which are
+chosen for the pool so that padding and compiling together cost least. A batch's number
+of sentences is a power of two (times the devices that share it) and divides a block's,
+so that batches begin and end where blocks do: whichever blocks are left to be run, a
+sentence stands in the same batch.
+"""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 
 from expertjax.concepts.tokens import TokenizedPool
 from expertjax.stores.arrays import MAX_SHARD_BYTES
 
-# Padding costs at most the step between two of these; each is one compilation.
-BUCKETS = (16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
+_GRAIN = 4  # buckets are multiples of this many tokens
+# What a bucket has to save to be worth its compilation.
+_LEAST_BATCHES = 2
+_LEAST_SHARE = 0.005  # of all tokens
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,76 +38,132 @@ class Batch:
     pooled: np.ndarray
 
 
+def choose_buckets(lengths_N: np.ndarray, batch_tokens: int) -> tuple[int, ...]:
+    """The lengths at which sentences are run.
+
+    The least sum of computed tokens and of what buckets cost, by dynamic programming
+    over all sets of multiples of four.
+
+    Args:
+      lengths_N: tokens of the sentences, ascending.
+      batch_tokens: tokens of one batch.
+
+    Returns:
+      ascending; the last is the longest sentence's own length.
+    """
+    longest = int(lengths_N[-1])
+    ends = np.array([0, *range(_GRAIN, longest, _GRAIN), longest])
+    count = np.searchsorted(lengths_N, ends, side="right")
+    fixed = max(_LEAST_BATCHES * batch_tokens, _LEAST_SHARE * lengths_N.sum())
+    # Least cost of the sentences up to each end, and the bucket before it.
+    cost, before = np.zeros(len(ends)), np.zeros(len(ends), int)
+    for j in range(1, len(ends)):
+        each = cost[:j] + (count[j] - count[:j]) * ends[j] + fixed
+        before[j] = each.argmin()
+        cost[j] = each.min()
+    chosen, j = [], len(ends) - 1
+    while j:
+        chosen.append(int(ends[j]))
+        j = before[j]
+    return tuple(reversed(chosen))
+
+
 @dataclasses.dataclass(frozen=True)
 class BatchPlan:
     """How batches are shaped.
 
     Attributes:
-      seq_len: the longest sentence.
-      batch_tokens: tokens of a batch, padding included.
-      multiple: the number of sentences in a batch is a multiple of this.
-      full_padding: pad every sentence to seq_len and pool over the padding too,
-        as the reference does.
+      buckets: lengths at which sentences are run, ascending.
+      batch_tokens: about as many tokens has a batch, padding included.
+      block_rows: sentences of a block.
+      multiple: a batch's number of sentences is this times a power of two.
+      full_padding: pool over the padding too, as the reference does.
     """
 
-    seq_len: int
+    buckets: tuple[int, ...]
     batch_tokens: int
+    block_rows: int
     multiple: int = 1
     full_padding: bool = False
 
-    def bucket(self, length: int) -> int:
-        """T: the compiled length that a sentence is run at."""
-        if self.full_padding:
-            return self.seq_len
-        return min([b for b in BUCKETS if b >= length] + [self.seq_len])
-
     def batch_size(self, bucket: int) -> int:
-        """B at one compiled length."""
-        size = max(1, self.batch_tokens // bucket)
-        return -(-size // self.multiple) * self.multiple
+        """B at one compiled length: the power of two that is nearest by ratio."""
+        wanted = max(1.0, self.batch_tokens / (bucket * self.multiple))
+        most = max(1, self.block_rows // self.multiple).bit_length() - 1
+        return self.multiple << min(round(np.log2(wanted)), most)
+
+    def blocks(self, num_sentences: int) -> list[tuple[int, int]]:
+        """The rows of each block."""
+        return [
+            (start, min(start + self.block_rows, num_sentences))
+            for start in range(0, num_sentences, self.block_rows)
+        ]
+
+    def shapes(
+        self, lengths_N: np.ndarray, blocks: list[tuple[int, int]]
+    ) -> list[tuple[int, int]]:
+        """The distinct (B, T) that some blocks are run at, in this order."""
+        shapes = [
+            (self.batch_size(bucket), bucket)
+            for start, stop in blocks
+            for _, _, bucket in self._cut(lengths_N, start, stop)
+        ]
+        return list(dict.fromkeys(shapes))
 
     def batches(self, pool: TokenizedPool, start: int, stop: int) -> Iterator[Batch]:
-        """The batches of a run of rows, none of which spans two buckets."""
-        lengths = [len(ids) for ids in pool.tokens[start:stop]]
-        buckets = np.array([self.bucket(length) for length in lengths])
+        """The batches of one block."""
+        for first, last, bucket in self._cut(pool.lengths, start, stop):
+            yield self._batch(pool, first, last, bucket)
+
+    def _cut(
+        self, lengths_N: np.ndarray, start: int, stop: int
+    ) -> Iterator[tuple[int, int, int]]:
+        """(first row, last row + 1, bucket) of each batch of a block.
+
+        A batch that its own bucket cannot fill goes to the next bucket that can, so
+        that there is no filler but in the last batch of the pool.
+        """
         while start < stop:
-            bucket = int(buckets[0])
-            count = min(self.batch_size(bucket), int((buckets == bucket).sum()))
-            yield self._batch(pool, start, start + count, bucket)
-            start, buckets = start + count, buckets[count:]
+            for bucket in self.buckets:
+                last = min(start + self.batch_size(bucket), stop)
+                if lengths_N[last - 1] <= bucket:
+                    break
+            yield start, last, bucket
+            start = last
 
     def _batch(self, pool: TokenizedPool, start: int, stop: int, T: int) -> Batch:
         size = self.batch_size(T)
-        tokens = np.full((size, T), pool.pad_id, np.int32)
-        mask = np.zeros((size, T), bool)
-        pooled = np.zeros((size, T), bool)
-        for i, row in enumerate(range(start, stop)):
-            ids = pool.tokens[row]
-            tokens[i, : len(ids)] = ids
-            mask[i, : len(ids)] = True
-            pooled[i, : len(ids)] = pool.pooled[row]
+        lengths_B = np.ones(size, np.int64)
         # Filler rows need a token each, or attention and pooling have nothing.
-        mask[stop - start :, 0] = True
-        pooled[stop - start :, 0] = True
+        lengths_B[: stop - start] = pool.lengths[start:stop]
+        mask = np.arange(T) < lengths_B[:, None]
+        there = mask.copy()
+        there[stop - start :] = False
+        tokens = np.full((size, T), pool.pad_id, np.int32)
+        tokens[there] = pool.tokens.run(start, stop)
+        pooled = mask.copy()
+        pooled[there] = pool.pooled.run(start, stop)
         if self.full_padding:
             pooled[:] = True
         return Batch((start, stop), tokens, mask, pooled)
 
 
-def block_bounds(
-    num_sentences: int, num_units: int, item_size: int, block_rows: int
-) -> Sequence[tuple[int, int]]:
-    """The rows of each block: at most `block_rows`, at most 256 MB a shard."""
-    rows = shard_rows(num_sentences, num_units, item_size, block_rows)
-    return [
-        (start, min(start + rows, num_sentences))
-        for start in range(0, num_sentences, rows)
-    ]
-
-
 def shard_rows(
-    num_sentences: int, num_units: int, item_size: int, block_rows: int
+    num_sentences: int,
+    num_columns: int,
+    item_size: int,
+    block_rows: int,
+    multiple: int = 1,
 ) -> int:
-    """Rows of a block."""
-    fitting = max(1, MAX_SHARD_BYTES // (num_units * item_size))
-    return min(block_rows, fitting, num_sentences)
+    """Sentences of a block: a power of two times `multiple`, at most 256 MB a shard.
+
+    Args:
+      num_sentences: N; a pool of fewer is one block.
+      num_columns: units of one shard.
+      item_size: bytes of a response.
+      block_rows: the most.
+      multiple: see `BatchPlan`.
+    """
+    fitting = max(1, MAX_SHARD_BYTES // (num_columns * item_size))
+    most = max(1, min(block_rows, fitting) // multiple)
+    return min(multiple << (most.bit_length() - 1), num_sentences)

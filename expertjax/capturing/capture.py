@@ -1,40 +1,33 @@
 """The resumable loop: batches through the model, blocks into the store."""
 
 import collections
+import concurrent.futures
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import tensorstore as ts
-from flax import nnx
 from jax.sharding import Mesh
 from tqdm import tqdm
 
-from expertjax.capturing.batches import Batch, BatchPlan, block_bounds, shard_rows
-from expertjax.capturing.pooling import pool_fn
-from expertjax.capturing.rounding import round_responses
+from expertjax.capturing.batches import BatchPlan, choose_buckets, shard_rows
+from expertjax.capturing.rounding import check_finite
 from expertjax.capturing.settings import CaptureSettings
+from expertjax.capturing.steps import Steps
 from expertjax.checkpoints.load import Model, params_digest
 from expertjax.concepts.pool import ConceptSet, sentence_digest
 from expertjax.concepts.tokens import TokenizedPool, tokenize
 from expertjax.errors import InputError, Stopped
-from expertjax.models.attention import Inputs
-from expertjax.models.edits import Probe
 from expertjax.models.sites import UnitTable
 from expertjax.runtime import mesh as meshes
-from expertjax.runtime import sharding, stopping
+from expertjax.runtime import processes, stopping
 from expertjax.stores import arrays
 from expertjax.stores.folder import ResultFolder
-from expertjax.typing import Array
+from expertjax.stores.ledger import Ledger
 
 MAX_WRITES = 3  # in flight; each holds one block in host memory
-
-Step = Callable[[Any, Array, Array, Array], Array]
 
 
 def capture(
@@ -65,47 +58,95 @@ def capture(
     """
     settings = settings or CaptureSettings()
     mesh = mesh or meshes.make_mesh()
-    _check_length(model, settings)
+    prepared = prepare(model, concepts, settings, mesh)
     folder = ResultFolder(Path(out))
-    table = UnitTable.build(model.sites, model.num_layers, settings.sites)
-    pool = tokenize(
-        concepts,
-        model.tokenizer,
-        seq_len=settings.seq_len,
-        long=settings.long,
-        special_tokens=settings.special_tokens,
-    )
-    pool = _fit_vocabulary(model, pool)
-    identity = _identity(model, pool, table, settings)
-    folder.claim("capture", identity)
+    processes.in_order(lambda: folder.claim("capture", prepared.identity))
     if not folder.responses_ledger.is_closed:
-        folder.unsucceed()
-        _write_tables(folder, pool, table)
-        step = make_step(model, table, settings, mesh)
-        _run_blocks(model, folder, pool, table, settings, mesh, step)
+        if processes.is_first():
+            folder.unsucceed()
+            write_tables(folder, prepared)
+        _run_blocks(folder, prepared)
+    processes.barrier("capture: finished")
     return folder
 
 
-def make_step(
-    model: Model, table: UnitTable, settings: CaptureSettings, mesh: Mesh
-) -> Step:
-    """The jitted forward pass that leaves only pooled units on the device.
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """A model and sentences that fit each other, and what is to be done.
 
-    Returns:
-      f(params, tokens_BxT, mask_BxT, pooled_BxT) -> [B, U] float32.
+    Attributes:
+      model: whose responses are wanted.
+      pool: tokenised sentences, ascending by length.
+      table: the units that are kept.
+      settings: with every choice made.
+      mesh: of this process's group.
+      identity: everything that the bytes of the responses depend on, and counts.
     """
-    record = frozenset(site.name for site in table.recorded)
 
-    def step(params: Any, tokens: Array, mask: Array, pooled: Array) -> Array:
-        module = nnx.merge(model.graphdef, params)
-        pool = pool_fn(settings.pooling, pooled)
-        probe = Probe(pool=pool, record=record, depth=table.depth)
-        return table.gather(module(Inputs.of(tokens, mask), probe).pooled)
+    model: Model
+    pool: TokenizedPool
+    table: UnitTable
+    settings: CaptureSettings
+    mesh: Mesh
+    identity: dict[str, Any]
 
-    split = meshes.split_batch(mesh)
-    params = sharding.parameter_shardings(mesh, model.params)
-    shardings = (params, split, split, split)
-    return jax.jit(step, in_shardings=shardings, out_shardings=split)
+    @property
+    def dtype(self) -> np.dtype:
+        """Of the stored responses."""
+        return arrays.DTYPES[self.settings.store_dtype]
+
+    @property
+    def columns(self) -> tuple[int, int]:
+        """The units whose responses this process holds."""
+        width = self.columns_per_process
+        start = meshes.process_in_mesh(self.mesh) * width
+        return start, min(start + width, self.table.num_units)
+
+    @property
+    def columns_per_process(self) -> int:
+        """As many units as each process of the group holds."""
+        model = meshes.model_size(self.mesh)
+        return (
+            -(-self.table.num_units // model) * model // meshes.num_processes(self.mesh)
+        )
+
+    def plan(self, block_rows: int, lengths_N: np.ndarray) -> BatchPlan:
+        """How sentences are batched, in blocks of so many."""
+        full = self.settings.compat == "selfcond"
+        size = self.settings.batch_tokens
+        return BatchPlan(
+            (self.settings.seq_len,) if full else choose_buckets(lengths_N, size),
+            size,
+            block_rows,
+            meshes.data_size(self.mesh),
+            full,
+        )
+
+
+def prepare(
+    model: Model, concepts: ConceptSet, settings: CaptureSettings, mesh: Mesh
+) -> Prepared:
+    """Tokenises, while the weights' fingerprint is taken, and checks what can be.
+
+    Raises:
+      InputError: settings that do not fit the model or the sentences.
+    """
+    _check_length(model, settings)
+    table = UnitTable.build(model.sites, model.num_layers, settings.sites)
+    settings = settings.resolve(meshes.batch_tokens(mesh))
+    with concurrent.futures.ThreadPoolExecutor(1) as background:
+        pool = background.submit(
+            tokenize,
+            concepts,
+            model.tokenizer,
+            seq_len=settings.seq_len,
+            long=settings.long,
+            special_tokens=settings.special_tokens,
+        )
+        digest = params_digest(model.params)
+        tokenized = _fit_vocabulary(model, pool.result())
+    identity = _identity(model, tokenized, table, settings, digest)
+    return Prepared(model, tokenized, table, settings, mesh, identity)
 
 
 def _check_length(model: Model, settings: CaptureSettings) -> None:
@@ -129,13 +170,17 @@ def _fit_vocabulary(model: Model, pool: TokenizedPool) -> TokenizedPool:
 
 
 def _identity(
-    model: Model, pool: TokenizedPool, table: UnitTable, settings: CaptureSettings
+    model: Model,
+    pool: TokenizedPool,
+    table: UnitTable,
+    settings: CaptureSettings,
+    weights_sha256: str,
 ) -> dict[str, Any]:
-    """Everything that the bytes of the responses depend on, and two counts."""
+    """See `Prepared`."""
     return dataclasses.asdict(settings) | {
         "model": model.name,
         "family": model.family.name,
-        "weights_sha256": params_digest(model.params),
+        "weights_sha256": weights_sha256,
         "tokens_sha256": pool.digest(),
         "num_sentences": len(pool.tokens),
         "num_units": table.num_units,
@@ -145,7 +190,9 @@ def _identity(
     }
 
 
-def _write_tables(folder: ResultFolder, pool: TokenizedPool, table: UnitTable) -> None:
+def write_tables(folder: ResultFolder, prepared: Prepared) -> None:
+    """Writes the tables of units, sentences and memberships."""
+    pool, table = prepared.pool, prepared.table
     concepts = pool.concepts
     folder.write_table(
         "units",
@@ -190,72 +237,91 @@ def _write_tables(folder: ResultFolder, pool: TokenizedPool, table: UnitTable) -
 class _BlockWriter:
     """Commits blocks in the background and marks them when they are on disk."""
 
-    def __init__(self, folder: ResultFolder, array: ts.TensorStore) -> None:
-        self._ledger = folder.responses_ledger
-        self._array = array
+    def __init__(
+        self, ledger: Ledger, array: ts.TensorStore, columns: tuple[int, int]
+    ) -> None:
+        self._ledger, self._array = ledger, array
+        self._columns = slice(*columns)
         self._pending: collections.deque = collections.deque()
 
-    def write(self, block: int, start: int, values: np.ndarray) -> None:
+    def write(self, mark: int, start: int, values: np.ndarray) -> None:
         while len(self._pending) >= MAX_WRITES:
             self._finish_oldest()
         stop = start + len(values)
-        future = self._array[start:stop].write(values)
-        self._pending.append((block, start, stop, future))
+        future = self._array[start:stop, self._columns].write(values)
+        self._pending.append((mark, start, stop, future))
 
     def finish(self) -> None:
         while self._pending:
             self._finish_oldest()
 
     def _finish_oldest(self) -> None:
-        block, start, stop, future = self._pending.popleft()
+        mark, start, stop, future = self._pending.popleft()
         arrays.commit(self._array, future)
-        self._ledger.mark(block, start, stop)
+        self._ledger.mark(mark, start, stop)
 
 
-def _run_blocks(
-    model: Model,
-    folder: ResultFolder,
-    pool: TokenizedPool,
-    table: UnitTable,
-    settings: CaptureSettings,
-    mesh: Mesh,
-    step: Step,
-) -> None:
-    dtype = arrays.DTYPES[settings.store_dtype]
-    shape = len(pool.tokens), table.num_units
-    rows = shard_rows(*shape, dtype.itemsize, settings.block_rows)
+def _run_blocks(folder: ResultFolder, prepared: Prepared) -> None:
+    """All blocks of this process's group, each process writing its own units."""
+    pool, mesh = prepared.pool, prepared.mesh
+    width, parts = prepared.columns_per_process, meshes.num_processes(mesh)
+    shape = len(pool.tokens), prepared.table.num_units
+    rows = shard_rows(
+        shape[0],
+        width,
+        prepared.dtype.itemsize,
+        prepared.settings.block_rows,
+        meshes.data_size(mesh),
+    )
     layout = arrays.Layout(
         shape,
-        settings.store_dtype,
-        (rows, shape[1]),
+        prepared.settings.store_dtype,
+        (rows, width),
         ("sentence", "unit"),
         arrays.narrow_chunks(shape[0]),
     )
+    processes.in_order(lambda: arrays.create_array(folder.responses_path, layout))
     array = arrays.create_array(folder.responses_path, layout)
-    plan = BatchPlan(
-        seq_len=settings.seq_len,
-        batch_tokens=settings.batch_tokens,
-        multiple=meshes.data_size(mesh),
-        full_padding=settings.compat == "selfcond",
+    ledger = folder.responses_ledger
+    plan = prepared.plan(rows, pool.lengths)
+    blocks = plan.blocks(shape[0])
+    # A block of several processes counts once all have written their part.
+    done = processes.agree(
+        [
+            all(ledger.is_done(block * parts + part) for part in range(parts))
+            for block in range(len(blocks))
+        ]
     )
-    params = sharding.place_parameters(mesh, model.params)
-    ledger, writer = folder.responses_ledger, _BlockWriter(folder, array)
-    bounds = block_bounds(*shape, dtype.itemsize, settings.block_rows)
-    with tqdm(total=shape[0], unit="sentence", desc=f"capture {model.name}") as bar:
-        for block, (start, stop) in enumerate(bounds):
-            if ledger.is_done(block):
-                bar.update(stop - start)
-                continue
-            values = np.empty((stop - start, shape[1]), dtype)
-            batches = plan.batches(pool, start, stop)
-            for first, responses in _responses(step, params, batches):
-                target = values[first - start :][: len(responses)]
-                round_responses(responses, target, first, pool, table)
-                bar.update(len(responses))
-            writer.write(block, start, values)
+    mine = processes.share(range(len(blocks)), *meshes.share_of(mesh))
+    todo = [block for block in mine if not done[block]]
+    steps = Steps(prepared.model, prepared.table, prepared.settings, mesh)
+    steps.prepare(plan.shapes(pool.lengths, [blocks[block] for block in todo]))
+    writer = _BlockWriter(ledger, array, prepared.columns)
+    part = meshes.process_in_mesh(mesh)
+    with progress(prepared, shape[0]) as bar:
+        bar.update(
+            sum(blocks[b][1] - blocks[b][0] for b in range(len(blocks)) if done[b])
+        )
+        for block in processes.rounds(todo, len(todo)):
+            if block is not None:
+                start, stop = blocks[block]
+                values = capture_block(steps, plan, prepared, start, stop, bar)
+                writer.write(block * parts + part, start, values)
             _stop_if_asked(writer)
         writer.finish()
-    ledger.close(len(bounds))
+    processes.barrier("capture: blocks")
+    if processes.is_first():
+        ledger.close(len(blocks) * parts)
+
+
+def progress(prepared: Prepared, num_sentences: int) -> tqdm:
+    """The bar, which one process shows."""
+    return tqdm(
+        total=num_sentences,
+        unit="sentence",
+        desc=f"capture {prepared.model.name}",
+        disable=not processes.is_first(),
+    )
 
 
 def _stop_if_asked(writer: _BlockWriter) -> None:
@@ -266,21 +332,45 @@ def _stop_if_asked(writer: _BlockWriter) -> None:
         raise
 
 
-def _responses(
-    step: Step, params: Any, batches: Iterable[Batch]
-) -> Iterator[tuple[int, np.ndarray]]:
-    """(first row, [B, U]) of each batch, while the next one is being computed."""
-    previous: tuple[Batch, Array] | None = None
-    for batch in batches:
-        inputs = (batch.tokens, batch.mask, batch.pooled)
-        responses = step(params, *map(jnp.asarray, inputs))
-        if previous:
-            yield _fetch(*previous)
-        previous = batch, responses
-    if previous:
-        yield _fetch(*previous)
+def capture_block(
+    steps: Steps,
+    plan: BatchPlan,
+    prepared: Prepared,
+    start: int,
+    stop: int,
+    bar: tqdm,
+) -> np.ndarray:
+    """[rows, columns of this process] responses to a run of sentences.
 
+    A batch is fetched while the next one is being computed.
 
-def _fetch(batch: Batch, responses_BxU: Array) -> tuple[int, np.ndarray]:
-    start, stop = batch.rows
-    return start, meshes.local(responses_BxU)[: stop - start]
+    Raises:
+      InputError: names the first response that is not finite or does not fit.
+    """
+    first, last = prepared.columns
+    values = np.empty((stop - start, last - first), prepared.dtype)
+    running: collections.deque = collections.deque()
+
+    def fetch() -> None:
+        batch, (responses, is_finite) = running.popleft()
+        row, rows = batch.rows[0], batch.rows[1] - batch.rows[0]
+        wanted = slice(0, rows), slice(0, last - first)
+        if not is_finite:
+            check_finite(
+                steps.unrounded(batch)[wanted],
+                row,
+                prepared.dtype,
+                prepared.pool,
+                prepared.table,
+                first,
+            )
+        values[row - start :][:rows] = meshes.local(responses)[wanted]
+        bar.update(rows)
+
+    for batch in plan.batches(prepared.pool, start, stop):
+        running.append((batch, steps(batch)))
+        if len(running) > 1:
+            fetch()
+    while running:
+        fetch()
+    return values

@@ -1,4 +1,4 @@
-"""From computed responses to those that are stored: checked, then rounded."""
+"""Refusing responses that are not finite, or not in the dtype of the store."""
 
 import numpy as np
 
@@ -7,32 +7,35 @@ from expertjax.errors import InputError
 from expertjax.models.sites import UnitTable
 
 
-def round_responses(
+def check_finite(
     responses_BxU: np.ndarray,
-    target_BxU: np.ndarray,
     first: int,
+    dtype: np.dtype,
     pool: TokenizedPool,
     table: UnitTable,
+    first_unit: int = 0,
 ) -> None:
-    """Rounds responses to the dtype of the store, refusing what is not finite.
+    """Names the first response that is not finite, or too large for the store.
 
     Args:
       responses_BxU: float32, of consecutive sentences.
-      target_BxU: gets them, in the dtype of the store.
       first: the pool's row of the first one.
+      dtype: of the store.
       pool: for messages.
       table: for messages.
+      first_unit: number of the first column.
 
     Raises:
-      InputError: names the first response that is not finite or does not fit.
+      InputError: there is one.
     """
 
     def describe(wrong_BxU: np.ndarray) -> str:
-        row, unit = np.argwhere(wrong_BxU)[0]
+        row, column = np.argwhere(wrong_BxU)[0]
+        unit = first_unit + column
         return (
             f"the response of unit {unit} ({table.module[unit]}, {table.index[unit]}) "
             f"to sentence {pool.concepts.sentences[first + row]!r} is "
-            f"{responses_BxU[row, unit]}"
+            f"{responses_BxU[row, column]}"
         )
 
     finite = np.isfinite(responses_BxU)
@@ -42,10 +45,8 @@ def round_responses(
             "narrow"
         )
     with np.errstate(over="ignore"):
-        target_BxU[...] = responses_BxU
-    fits = np.isfinite(target_BxU)
+        fits = np.isfinite(responses_BxU.astype(dtype))
     if not fits.all():
         raise InputError(
-            f"--store_dtype={target_BxU.dtype}: {describe(~fits)}, which does not fit; "
-            "use float32"
+            f"--store_dtype={dtype}: {describe(~fits)}, which does not fit; use float32"
         )

@@ -23,7 +23,8 @@ class CaptureSettings:
       sites: regular expression on torch module names; "" is all of the family's.
       compute_dtype: "float32" or "bfloat16".
       store_dtype: "float32", "float16" or "bfloat16".
-      batch_tokens: tokens of one batch, padding included.
+      batch_tokens: about the tokens of one batch, padding included; 0 is what suits
+        the devices.
       block_rows: the most sentences of one block of the store.
       compat: "selfcond" pads every sentence to seq_len and pools over the
         padding too, as apple/ml-selfcond does; "" is ours.
@@ -38,7 +39,7 @@ class CaptureSettings:
     sites: str = ""
     compute_dtype: Literal["float32", "bfloat16"] = "float32"
     store_dtype: Literal["float32", "float16", "bfloat16"] = "float32"
-    batch_tokens: int = 2048
+    batch_tokens: int = 0
     block_rows: int = 512
     compat: Literal["", "selfcond"] = ""
 
@@ -58,11 +59,23 @@ class CaptureSettings:
                     f"--{name}={getattr(self, name)}: expected one of "
                     f"{', '.join(value for value in allowed if value)}"
                 )
-        for name in ("seq_len", "num_per_concept", "batch_tokens", "block_rows"):
-            if getattr(self, name) < 1:
-                raise InputError(f"--{name}={getattr(self, name)}: must be at least 1")
+        for name, least in (
+            ("seq_len", 1),
+            ("num_per_concept", 1),
+            ("batch_tokens", 0),
+            ("block_rows", 1),
+        ):
+            if getattr(self, name) < least:
+                raise InputError(
+                    f"--{name}={getattr(self, name)}: must be at least {least}"
+                )
         if self.compat:
             self._check_compat()
+
+    def resolve(self, batch_tokens: int) -> "CaptureSettings":
+        """The same with `batch_tokens` chosen, if the user left that open."""
+        chosen = self.batch_tokens or batch_tokens
+        return dataclasses.replace(self, batch_tokens=chosen)
 
     def _check_compat(self) -> None:
         """The reference knows one way only; others must not hide under its name."""

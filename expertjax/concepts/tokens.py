@@ -1,7 +1,9 @@
 """Tokenising a pool and putting it in the order in which it is run."""
 
 import dataclasses
+import functools
 import hashlib
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -13,6 +15,38 @@ Long = Literal["drop", "truncate"]
 SpecialTokens = Literal["include", "exclude"]
 
 
+_CHUNK = 1024  # sentences encoded at a time; encodings are large
+
+
+@dataclasses.dataclass(frozen=True)
+class Ragged:
+    """Rows of different lengths in one array.
+
+    Attributes:
+      values: all rows, one after the other.
+      starts: [N + 1] where each begins, and the end of the last.
+    """
+
+    values: np.ndarray
+    starts: np.ndarray
+
+    @classmethod
+    def of(cls, rows: Sequence[np.ndarray]) -> "Ragged":
+        """Joins some rows."""
+        starts = np.cumsum([0, *map(len, rows)])
+        return cls(np.concatenate(rows), starts)
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return (self.run(row, row + 1) for row in range(len(self)))
+
+    def run(self, start: int, stop: int) -> np.ndarray:
+        """Rows start to stop, one after the other."""
+        return self.values[self.starts[start] : self.starts[stop]]
+
+
 @dataclasses.dataclass(frozen=True)
 class TokenizedPool:
     """A concept set whose sentences stand by ascending length.
@@ -22,24 +56,24 @@ class TokenizedPool:
 
     Attributes:
       concepts: the set, in this order and without dropped sentences.
-      tokens: [N] arrays of token ids.
-      pooled: [N] arrays of bool: does the response take this token into account?
+      tokens: [N] rows of token ids.
+      pooled: [N] rows of bool: does the response take this token into account?
       dropped: sentences left out for being longer than seq_len.
       num_truncated: sentences cut at seq_len.
       pad_id: token for padding.
     """
 
     concepts: ConceptSet
-    tokens: tuple[np.ndarray, ...]
-    pooled: tuple[np.ndarray, ...]
+    tokens: Ragged
+    pooled: Ragged
     dropped: tuple[str, ...]
     num_truncated: int
     pad_id: int
 
-    @property
+    @functools.cached_property
     def lengths(self) -> np.ndarray:
         """[N] int32 tokens per sentence."""
-        return np.array([len(ids) for ids in self.tokens], np.int32)
+        return np.diff(self.tokens.starts).astype(np.int32)
 
     def digest(self) -> str:
         """SHA-256 of all tokens: tells data and tokenizer apart at once."""
@@ -76,31 +110,30 @@ def tokenize(
     # Folders often carry settings of their own, which would cut silently.
     backend.no_truncation()
     backend.no_padding()
-    encodings = backend.encode_batch_fast(list(concepts.sentences))
-    lengths = np.array([len(encoding.ids) for encoding in encodings])
-    too_long = lengths > seq_len
+    tokens, pooled, lengths = [], [], []
+    for start in range(0, len(concepts.sentences), _CHUNK):
+        texts = list(concepts.sentences[start : start + _CHUNK])
+        for text, encoding in zip(texts, backend.encode_batch_fast(texts), strict=True):
+            lengths.append(len(encoding.ids))
+            tokens.append(np.array(encoding.ids[:seq_len], np.int32))
+            counts = np.ones(len(tokens[-1]), bool)
+            if special_tokens == "exclude":
+                counts = np.array(encoding.special_tokens_mask[:seq_len], int) == 0
+            pooled.append(counts)
+            kept = len(encoding.ids) <= seq_len or long == "truncate"
+            if kept and not counts.any():
+                raise InputError(f"sentence {text!r} has no token to pool over")
+    too_long = np.array(lengths) > seq_len
     is_dropped = too_long & (long == "drop")
     fits = np.flatnonzero(~is_dropped)
     if not len(fits):
         raise InputError(f"--seq_len={seq_len}: every sentence is longer")
-    order = fits[np.argsort(np.minimum(lengths[fits], seq_len), kind="stable")]
-    tokens, pooled = [], []
-    for row in order:
-        ids = np.array(encodings[row].ids[:seq_len], np.int32)
-        counts = np.ones(len(ids), bool)
-        if special_tokens == "exclude":
-            special = encodings[row].special_tokens_mask[:seq_len]
-            counts = np.array(special, int) == 0
-        if not counts.any():
-            raise InputError(
-                f"sentence {concepts.sentences[row]!r} has no token to pool over"
-            )
-        tokens.append(ids)
-        pooled.append(counts)
+    shown = np.minimum(np.array(lengths)[fits], seq_len)
+    order = fits[np.argsort(shown, kind="stable")]
     return TokenizedPool(
         concepts=concepts.keep(order),
-        tokens=tuple(tokens),
-        pooled=tuple(pooled),
+        tokens=Ragged.of([tokens[row] for row in order]),
+        pooled=Ragged.of([pooled[row] for row in order]),
         dropped=tuple(concepts.sentences[row] for row in np.flatnonzero(is_dropped)),
         num_truncated=int((too_long & ~is_dropped).sum()),
         pad_id=_pad_id(tokenizer),

@@ -12,16 +12,26 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from expertjax.errors import InputError
 
+_CPU_TOKENS = 1024
+_ACCELERATOR_TOKENS = 32768
+
 
 def make_mesh(spec: str = "") -> Mesh:
-    """The mesh that a flag describes.
+    """This process's mesh, given the one of the whole job.
+
+    Processes form groups that each hold the parameters once or several times: a group
+    is one process, or as many as the `model` axis spans. Groups need nothing from each
+    other while they compute.
 
     Args:
-      spec: e.g. "data:4,model:2"; "" puts all devices on `data`.
+      spec: of the whole job, e.g. "data:4,model:2"; "" puts all devices on `data`.
+
+    Returns:
+      the devices of this process's group; with a single process, all devices.
 
     Raises:
-      InputError: malformed, an axis named twice, or not the number of devices
-        that are there.
+      InputError: malformed, an axis named twice, not the number of devices that are
+        there, or processes that would have to share a group unevenly.
     """
     count = jax.device_count()
     sizes = {"data": count, "model": 1}
@@ -36,7 +46,22 @@ def make_mesh(spec: str = "") -> Mesh:
             f"--mesh={spec}: {sizes['data']} x {sizes['model']} devices are named, "
             f"{count} are there"
         )
-    return _mesh(sizes["data"], sizes["model"], jax.devices())
+    return _group(sizes["model"])
+
+
+def _group(model: int) -> Mesh:
+    here = jax.local_device_count()
+    if max(model, here) % min(model, here):
+        raise InputError(
+            f"--mesh: an axis model:{model} and {here} devices a process; one has to "
+            "be a multiple of the other"
+        )
+    size = max(model, here)
+    devices = sorted(jax.devices(), key=lambda d: (d.process_index, d.id))
+    start = jax.process_index() * here // size * size
+    # A job of one process leaves the order to JAX, which knows the machine's links.
+    of_group = jax.devices() if size == len(devices) else devices[start:][:size]
+    return _mesh(size // model, model, of_group)
 
 
 def local_mesh() -> Mesh:
@@ -69,11 +94,67 @@ def split_units(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(None, ("data", "model")))
 
 
+def split_responses(mesh: Mesh) -> NamedSharding:
+    """[B, U] split over sentences and units."""
+    return NamedSharding(mesh, PartitionSpec("data", "model"))
+
+
 def data_size(mesh: Mesh) -> int:
     """Over how many devices sentences are split."""
     return mesh.shape["data"]
 
 
+def model_size(mesh: Mesh) -> int:
+    """Over how many devices parameters and units are split."""
+    return mesh.shape["model"]
+
+
+def num_processes(mesh: Mesh) -> int:
+    """How many processes share the mesh, each holding as many of its units."""
+    return len({device.process_index for device in mesh.devices.flat})
+
+
+def process_in_mesh(mesh: Mesh) -> int:
+    """This process's place among them, from 0."""
+    return jax.process_index() % num_processes(mesh)
+
+
+def share_of(mesh: Mesh) -> tuple[int, int]:
+    """The number of groups, and this process's."""
+    size = num_processes(mesh)
+    return jax.process_count() // size, jax.process_index() // size
+
+
+def batch_tokens(mesh: Mesh) -> int:
+    """Tokens of a batch that suit the devices.
+
+    Accelerators want much work at a time; on a CPU, what a layer computes should stay
+    in its caches.
+    """
+    is_cpu = mesh.devices.flat[0].platform == "cpu"
+    return (_CPU_TOKENS if is_cpu else _ACCELERATOR_TOKENS) * data_size(mesh)
+
+
+def compiler_options() -> dict[str, bool | str]:
+    """What XLA is told: on CPUs, its maximum would lose NaN."""
+    if jax.default_backend() == "cpu":
+        return {"xla_cpu_enable_fast_min_max": False}
+    return {}
+
+
+def put(mesh_sharding: NamedSharding, array: np.ndarray) -> jax.Array:
+    """A host array that all processes of the mesh have, on its devices."""
+    return jax.make_array_from_callback(array.shape, mesh_sharding, array.__getitem__)
+
+
 def local(array: jax.Array) -> np.ndarray:
-    """A device array as a host array."""
-    return np.asarray(jax.device_get(array))
+    """What this process holds of a device array, as a host array.
+
+    All of it, or of [B, U] the run of columns whose devices are here.
+    """
+    if array.is_fully_addressable:
+        return np.asarray(jax.device_get(array))
+    parts = {
+        shard.index[1].start or 0: shard.data for shard in array.addressable_shards
+    }
+    return np.concatenate([np.asarray(parts[start]) for start in sorted(parts)], axis=1)

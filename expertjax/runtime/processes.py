@@ -1,9 +1,11 @@
 """Several processes at the same job, by JAX's own runtime."""
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 import jax
+import numpy as np
 from jax.experimental import multihost_utils
 
 from expertjax.errors import InputError
@@ -43,9 +45,47 @@ def is_first() -> bool:
     return jax.process_index() == 0
 
 
-def share(items: Sequence[Item]) -> list[Item]:
-    """This process's part of some independent pieces of work."""
-    return list(items[jax.process_index() :: jax.process_count()])
+def share(items: Sequence[Item], num_shares: int = 0, which: int = 0) -> list[Item]:
+    """One part of some independent pieces of work: every n-th.
+
+    Args:
+      items: all of them.
+      num_shares: n; 0 for as many as there are processes.
+      which: from 0; of processes, it is this one's number.
+    """
+    if not num_shares:
+        num_shares, which = jax.process_count(), jax.process_index()
+    return list(items[which::num_shares])
+
+
+def rounds(items: Iterable[Item], count: int) -> Iterator[Item | None]:
+    """This process's `count` items, then None until all have had as many turns."""
+    if jax.process_count() > 1:
+        count = int(multihost_utils.process_allgather(np.array(count)).max())
+    yield from itertools.islice(itertools.chain(items, itertools.repeat(None)), count)
+
+
+def agree(values: Sequence[bool]) -> list[bool]:
+    """What the first process says, in all of them."""
+    if jax.process_count() == 1:
+        return list(values)
+    return multihost_utils.broadcast_one_to_all(np.array(values, bool)).tolist()
+
+
+def in_order(action: Callable[[], object]) -> None:
+    """Does something in the first process, then in the others."""
+    if is_first():
+        action()
+    barrier("in order")
+    if not is_first():
+        action()
+
+
+def any_of(flag: bool) -> bool:
+    """Is it true in any process? All have to ask."""
+    if jax.process_count() == 1:
+        return flag
+    return bool(multihost_utils.process_allgather(np.array(flag)).any())
 
 
 def barrier(name: str) -> None:

@@ -31,10 +31,12 @@ def stop_on_sigterm() -> Iterator[None]:
 
 
 def check() -> None:
-    """To be called where all work so far is safe.
+    """To be called where all work so far is safe, by all processes together.
 
     Raises:
-      Stopped: SIGTERM has arrived.
+      Stopped: SIGTERM has arrived, here or at another process.
     """
-    if _asked:
+    from expertjax.runtime import processes  # brings JAX, which --help does without
+
+    if processes.any_of(_asked):
         raise Stopped("stopped by SIGTERM; the same command goes on from here")

@@ -173,12 +173,14 @@ def _run_blocks(
     todo = [(block, b) for block, b in mine if not ledger.is_done(block)]
     with tqdm(total=num_units, unit="unit", desc=f"score {folder.name}") as bar:
         bar.update(num_units - sum(stop - start for _, (start, stop) in todo))
-        for block, start, stop, x_NxU in _read_ahead(responses, todo):
-            scores = _score_block(scorers, x_NxU)
-            best.add(block, start, x_NxU, scores["ap"])
-            arrays.write_columns(targets, scores, start, stop)
-            ledger.mark(block, start, stop)
-            bar.update(stop - start)
+        for item in processes.rounds(_read_ahead(responses, todo), len(todo)):
+            if item is not None:
+                block, start, stop, x_NxU = item
+                scores = _score_block(scorers, x_NxU)
+                best.add(block, start, x_NxU, scores["ap"])
+                arrays.write_columns(targets, scores, start, stop)
+                ledger.mark(block, start, stop)
+                bar.update(stop - start)
             stopping.check()
     processes.barrier("score: blocks")
     if processes.is_first():

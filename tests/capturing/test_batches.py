@@ -1,17 +1,12 @@
 import itertools
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
-from expertjax.capturing.batches import (
-    BUCKETS,
-    Batch,
-    BatchPlan,
-    block_bounds,
-    shard_rows,
-)
+from expertjax.capturing.batches import Batch, BatchPlan, choose_buckets, shard_rows
 from expertjax.concepts.pool import ConceptSet
-from expertjax.concepts.tokens import TokenizedPool
+from expertjax.concepts.tokens import Ragged, TokenizedPool
 from expertjax.stores.arrays import MAX_SHARD_BYTES
 
 PAD = 7
@@ -25,72 +20,129 @@ def pool_of(lengths: list[int]) -> TokenizedPool:
         pooled.append(np.arange(length) != (0 if length > 1 else -1))
     texts = tuple(f"sentence {row}" for row in range(len(lengths)))
     return TokenizedPool(
-        ConceptSet((), texts, ()), tuple(tokens), tuple(pooled), (), 0, PAD
+        ConceptSet((), texts, ()), Ragged.of(tokens), Ragged.of(pooled), (), 0, PAD
     )
 
 
+def plan_of(
+    pool: TokenizedPool, batch_tokens: int, block_rows: int, multiple: int = 1
+) -> BatchPlan:
+    buckets = choose_buckets(pool.lengths, batch_tokens)
+    return BatchPlan(buckets, batch_tokens, block_rows, multiple)
+
+
 def check_row(batch: Batch, i: int, pool: TokenizedPool, row: int) -> None:
-    ids = pool.tokens[row]
+    ids, counts = pool.tokens.run(row, row + 1), pool.pooled.run(row, row + 1)
     assert batch.tokens[i, : len(ids)].tolist() == ids.tolist()
     assert (batch.tokens[i, len(ids) :] == PAD).all()
     assert (batch.mask[i] == (np.arange(batch.mask.shape[1]) < len(ids))).all()
-    assert batch.pooled[i, : len(ids)].tolist() == pool.pooled[row].tolist()
+    assert batch.pooled[i, : len(ids)].tolist() == counts.tolist()
     assert not batch.pooled[i, len(ids) :].any()
 
 
-@pytest.mark.parametrize("multiple", [1, 4, 8])
+@pytest.mark.parametrize("multiple", [1, 4, 3])
 @pytest.mark.parametrize("batch_tokens", [1, 100, 640, 4096])
-@pytest.mark.parametrize("seq_len", [5, 16, 100, 2000])
+@pytest.mark.parametrize("longest", [1, 5, 100, 2000])
 def test_every_row_is_run_once_and_in_order(
-    seq_len: int, batch_tokens: int, multiple: int
+    longest: int, batch_tokens: int, multiple: int
 ):
-    random = np.random.default_rng(seq_len + batch_tokens + multiple)
-    pool = pool_of(random.integers(1, seq_len + 1, 90).tolist())
-    plan = BatchPlan(seq_len, batch_tokens, multiple)
-    start, stop = 3, 88
-    following, shapes = start, set()
-    for batch in plan.batches(pool, start, stop):
-        first, last = batch.rows
-        assert first == following < last <= stop
-        following = last
-        size, length = batch.tokens.shape
-        shapes.add((size, length))
-        assert last - first <= size
-        assert size % multiple == 0
-        assert size * length <= batch_tokens or size == multiple or multiple > 1
-        assert length in BUCKETS or length == seq_len
-        # No batch spans two buckets.
-        assert {plan.bucket(n) for n in pool.lengths[first:last]} == {length}
-        for i, row in enumerate(range(first, last)):
-            check_row(batch, i, pool, row)
-        # Filler rows have one token each, so that they are finite, and no more.
-        fill = slice(last - first, size)
-        assert (batch.mask[fill].sum(axis=1) == 1).all()
-        assert (batch.pooled[fill] == batch.mask[fill]).all()
-        assert (batch.tokens[fill] == PAD).all()
-    assert following == stop
-    # One compilation for each length at most.
-    assert len(shapes) == len({length for _, length in shapes})
+    random = np.random.default_rng(longest + batch_tokens + multiple)
+    pool = pool_of(random.integers(1, longest + 1, 90).tolist())
+    rows = shard_rows(90, 864, 4, 50, multiple)
+    plan = plan_of(pool, batch_tokens, rows, multiple)
+    blocks = plan.blocks(90)
+    following, shapes = 0, []
+    for start, stop in blocks:
+        assert start == following
+        for batch in plan.batches(pool, start, stop):
+            first, last = batch.rows
+            assert first == following < last <= stop
+            following = last
+            size, length = batch.tokens.shape
+            shapes.append((size, length))
+            assert last - first == size or last == 90  # filler at the very end only
+            assert size % multiple == 0
+            assert size * length <= 1.5 * batch_tokens or size == multiple
+            assert length in plan.buckets
+            for i, row in enumerate(range(first, last)):
+                check_row(batch, i, pool, row)
+            # Filler rows have one token each, so that they are finite, and no more.
+            fill = slice(last - first, size)
+            assert (batch.mask[fill].sum(axis=1) == 1).all()
+            assert (batch.pooled[fill] == batch.mask[fill]).all()
+            assert (batch.tokens[fill] == PAD).all()
+    assert following == 90
+    assert plan.shapes(pool.lengths, blocks) == list(dict.fromkeys(shapes))
 
 
-def test_a_bucket_is_the_least_that_holds_the_sentence():
-    plan = BatchPlan(seq_len=100, batch_tokens=1)
-    assert [plan.bucket(n) for n in (1, 16, 17, 96, 97, 100)] == [
-        *(16, 16, 32, 96, 100, 100)
+def test_a_sentence_stands_in_the_same_batch_whichever_blocks_are_run():
+    pool = pool_of(np.random.default_rng(0).integers(1, 90, 700).tolist())
+    whole = plan_of(pool, 512, 700)
+    [block] = whole.blocks(700)
+    in_one = [batch.rows for batch in whole.batches(pool, *block)]
+    parts = plan_of(pool, 512, 128)
+    in_blocks = [
+        batch.rows for b in parts.blocks(700) for batch in parts.batches(pool, *b)
     ]
-    assert BatchPlan(seq_len=8, batch_tokens=1).bucket(3) == 8
+    assert in_one == in_blocks
 
 
-def test_batches_hold_as_many_tokens_as_they_may():
-    plan = BatchPlan(seq_len=128, batch_tokens=2048)
-    assert [plan.batch_size(t) for t in (16, 48, 128)] == [128, 42, 16]
-    plan = BatchPlan(seq_len=128, batch_tokens=100, multiple=8)
+@pytest.mark.parametrize("spread", ["even", "long tail", "one length"])
+def test_buckets_leave_little_padding(spread: str):
+    random = np.random.default_rng(0)
+    lengths = {
+        "even": random.integers(5, 128, 20_000),
+        "long tail": np.clip(random.lognormal(3.3, 0.5, 20_000).astype(int), 3, 128),
+        "one length": np.full(20_000, 77),
+    }[spread]
+    pool = pool_of(lengths.tolist())
+    plan = plan_of(pool, 1024, 512)
+    computed = real = 0
+    for block in plan.blocks(20_000):
+        for batch in plan.batches(pool, *block):
+            computed += batch.tokens.size
+            real += batch.mask.sum()
+    print(f"{spread}: {plan.buckets}, padding {1 - real / computed:.1%}")
+    assert real / computed > 0.9
+    assert len(plan.buckets) <= 24
+
+
+def test_few_sentences_are_not_worth_many_buckets():
+    lengths = np.sort(np.random.default_rng(0).integers(3, 100, 50))
+    assert choose_buckets(lengths, 2048) == (int(lengths[-1]),)
+
+
+def test_buckets_are_the_best_of_all_sets():
+    """Against all sets of at most four buckets, one after the other."""
+    lengths = np.sort(np.random.default_rng(1).geometric(0.1, 400).clip(1, 40))
+    fixed = max(2 * 64, 0.005 * lengths.sum())
+
+    def cost(buckets: Sequence[int]) -> float:
+        at = np.array(buckets)[np.searchsorted(buckets, lengths)]
+        return at.sum() + fixed * len(buckets)
+
+    longest = int(lengths[-1])
+    every = [
+        (*some, longest)
+        for size in range(4)
+        for some in itertools.combinations(range(4, longest, 4), size)
+    ]
+    assert cost(choose_buckets(lengths, 64)) <= min(map(cost, every))
+
+
+def test_batches_hold_about_as_many_tokens_as_asked():
+    plan = BatchPlan((128,), 2048, 512)
+    assert [plan.batch_size(t) for t in (16, 48, 64, 128)] == [128, 32, 32, 16]
+    plan = BatchPlan((128,), 100, 512, multiple=8)
     assert [plan.batch_size(t) for t in (16, 48, 128)] == [8, 8, 8]
+    # Never more than a block.
+    assert BatchPlan((128,), 10**6, 24, multiple=8).batch_size(128) == 16
 
 
 def test_full_padding_pools_over_the_padding_too():
     pool = pool_of([3, 5, 20])
-    [batch] = BatchPlan(32, 4 * 32, full_padding=True).batches(pool, 0, 3)
+    plan = BatchPlan((32,), 4 * 32, 4, full_padding=True)
+    [batch] = plan.batches(pool, 0, 3)
     assert batch.tokens.shape == (4, 32)
     assert batch.pooled.all()
     assert batch.mask.sum(axis=1).tolist() == [3, 5, 20, 1]
@@ -98,7 +150,7 @@ def test_full_padding_pools_over_the_padding_too():
 
 @pytest.mark.parametrize("rows", [1, 7, 512, 1000, 5000])
 def test_blocks_cover_the_pool(rows: int):
-    bounds = block_bounds(1000, 864, 4, rows)
+    bounds = BatchPlan((9,), 100, shard_rows(1000, 864, 4, rows)).blocks(1000)
     assert bounds[0][0] == 0 and bounds[-1][1] == 1000
     assert all(stop - start <= rows for start, stop in bounds)
     assert all(a[1] == b[0] for a, b in itertools.pairwise(bounds))
@@ -106,6 +158,8 @@ def test_blocks_cover_the_pool(rows: int):
 
 def test_shards_of_wide_models_stay_small():
     assert shard_rows(10_000, 82_944, 4, 512) == 512
+    assert shard_rows(10_000, 82_944, 4, 500) == 256
     rows = shard_rows(10_000, 691_200, 4, 512)
-    assert rows * 691_200 * 4 <= MAX_SHARD_BYTES < (rows + 1) * 691_200 * 4
+    assert rows * 691_200 * 4 <= MAX_SHARD_BYTES < 2 * rows * 691_200 * 4
     assert shard_rows(10_000, 10**9, 4, 512) == 1
+    assert shard_rows(10_000, 864, 4, 100, multiple=24) == 96

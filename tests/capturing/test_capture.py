@@ -348,7 +348,8 @@ def test_a_padding_token_that_the_model_does_not_have_does_no_harm(
     assert tokenizer.pad_token_id == 300
     other = dataclasses.replace(tiny_gpt2, tokenizer=tokenizer)
     there = read_responses(capture(other, CONCEPTS, tmp_path / "m", short()))
-    assert (there == read_responses(full)[: len(there)]).all()
+    wanted = read_responses(full)[: len(there)]
+    np.testing.assert_allclose(there, wanted, rtol=1e-5, atol=1e-5)
 
 
 def test_a_pattern_without_sites_is_refused(tiny_gpt2: Model, tmp_path: Path):

@@ -17,7 +17,7 @@ from expertjax.errors import InputError
         ("compat", "other"),
         ("seq_len", 0),
         ("num_per_concept", -1),
-        ("batch_tokens", 0),
+        ("batch_tokens", -1),
         ("block_rows", 0),
     ],
 )

@@ -1,0 +1,108 @@
+"""The jitted forward pass that leaves only pooled units, at each compiled shape."""
+
+import concurrent.futures
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.sharding import Mesh
+
+from expertjax.capturing.batches import Batch
+from expertjax.capturing.pooling import pool_fn
+from expertjax.capturing.settings import CaptureSettings
+from expertjax.checkpoints.load import Model
+from expertjax.models.attention import Inputs
+from expertjax.models.edits import Probe
+from expertjax.models.sites import UnitTable
+from expertjax.runtime import mesh as meshes
+from expertjax.runtime import sharding
+from expertjax.stores import arrays
+from expertjax.typing import Array
+
+
+class Steps:
+    """Runs batches through a model; each shape is compiled once, in the background."""
+
+    def __init__(
+        self, model: Model, table: UnitTable, settings: CaptureSettings, mesh: Mesh
+    ) -> None:
+        """Places the parameters; nothing is compiled yet.
+
+        Args:
+          model: any family's.
+          table: the units that are kept.
+          settings: for pooling and the dtype of the store.
+          mesh: splits sentences, parameters and units.
+        """
+        self.mesh = mesh
+        self._model, self._table, self._settings = model, table, settings
+        self._params = sharding.place_parameters(mesh, model.params)
+        self._step = self._jit(arrays.DTYPES[settings.store_dtype])
+        self._compiled: dict[tuple[int, int], concurrent.futures.Future] = {}
+        self._pool = concurrent.futures.ThreadPoolExecutor(os.cpu_count())
+
+    def prepare(self, shapes: Sequence[tuple[int, int]]) -> None:
+        """Begins to compile for some (B, T), the first to be used first."""
+        for shape in shapes:
+            if shape not in self._compiled:
+                self._compiled[shape] = self._pool.submit(self._compile, shape)
+
+    def __call__(self, batch: Batch) -> tuple[Array, Array]:
+        """Starts a batch.
+
+        Returns:
+          [B, U] responses in the dtype of the store (U filled up to a multiple of the
+          `model` axis), and whether all of them are finite.
+        """
+        shape = batch.tokens.shape
+        self.prepare([shape])
+        return self._compiled[shape].result()(self._params, *self._inputs(batch))
+
+    def unrounded(self, batch: Batch) -> np.ndarray:
+        """[B, U] float32 responses, to say what was not finite."""
+        responses, _ = self._jit(np.dtype(np.float32))(
+            self._params, *self._inputs(batch)
+        )
+        return meshes.local(responses)
+
+    def _inputs(self, batch: Batch) -> list[Array]:
+        split = meshes.split_batch(self.mesh)
+        inputs = (batch.tokens, batch.mask, batch.pooled)
+        return [meshes.put(split, array) for array in inputs]
+
+    def _jit(self, dtype: np.dtype) -> Any:
+        table, pooling = self._table, self._settings.pooling
+        record = frozenset(site.name for site in table.recorded)
+        filler = -table.num_units % meshes.model_size(self.mesh)
+
+        def step(
+            params: Any, tokens: Array, mask: Array, pooled: Array
+        ) -> tuple[Array, Array]:
+            module = nnx.merge(self._model.graphdef, params)
+            pool = pool_fn(pooling, pooled)
+            probe = Probe(pool=pool, record=record, depth=table.depth)
+            responses_BxU = table.gather(module(Inputs.of(tokens, mask), probe).pooled)
+            responses_BxU = jnp.pad(responses_BxU, ((0, 0), (0, filler)))
+            rounded_BxU = responses_BxU.astype(dtype)
+            return rounded_BxU, jnp.isfinite(rounded_BxU).all()
+
+        split = meshes.split_batch(self.mesh)
+        params = sharding.parameter_shardings(self.mesh, self._model.params)
+        return jax.jit(
+            step,
+            in_shardings=(params, split, split, split),
+            out_shardings=(
+                meshes.split_responses(self.mesh),
+                meshes.replicated(self.mesh),
+            ),
+        )
+
+    def _compile(self, shape: tuple[int, int]) -> Any:
+        tokens = jax.ShapeDtypeStruct(shape, jnp.int32)
+        mask = jax.ShapeDtypeStruct(shape, jnp.bool_)
+        lowered = self._step.lower(self._params, tokens, mask, mask)
+        return lowered.compile(meshes.compiler_options())
