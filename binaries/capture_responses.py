@@ -3,11 +3,16 @@
 python -m binaries.capture_responses --model=FOLDER --concepts=FOLDER --out=OUT
 """
 
+import dataclasses
 from collections.abc import Sequence
 
 from absl import flags
 
-from binaries.common_flags import define_capture_flags, settings_from_flags
+from binaries.common_flags import (
+    define_capture_flags,
+    settings_from_flags,
+    start_processes,
+)
 from binaries.run_main import run_main
 
 FLAGS = flags.FLAGS
@@ -18,15 +23,18 @@ def main(argv: Sequence[str]) -> None:
     """Captures, and says where."""
     del argv
     import expertjax as ej
+    from expertjax.runtime.processes import is_first
 
-    settings = ej.FindSettings(
+    start_processes()
+    settings = dataclasses.replace(
+        settings_from_flags(ej.FindSettings),
         capture=settings_from_flags(ej.CaptureSettings),
-        mesh=FLAGS.mesh,
         steps=("capture",),
     )
-    for folder in ej.find_experts(
+    folders = ej.find_experts(
         FLAGS.model, FLAGS.concepts, FLAGS.out, settings, FLAGS.model_name
-    ):
+    )
+    for folder in folders if is_first() else ():
         print(f"responses: {folder.responses_path}")
 
 

@@ -63,6 +63,17 @@ def define_capture_flags() -> None:
         "selfcond: pad to seq_len and pool over the padding, as apple/ml-selfcond.",
     )
     flags.DEFINE_string("mesh", "", "E.g. data:4,model:2; default: all on data.")
+    flags.DEFINE_string(
+        "shard_models",
+        "",
+        "i/n: only every n-th model from the i-th on, from 0, for n independent jobs.",
+    )
+    flags.DEFINE_string(
+        "compile_cache",
+        "",
+        "Folder in which compiled programs are kept for later runs.",
+    )
+    define_process_flags()
 
 
 def define_score_flags() -> None:

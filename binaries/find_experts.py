@@ -3,6 +3,7 @@
 python -m binaries.find_experts --model=FOLDER --concepts=FOLDER --out=OUT
 """
 
+import dataclasses
 from collections.abc import Sequence
 
 from absl import flags
@@ -11,6 +12,7 @@ from binaries.common_flags import (
     define_capture_flags,
     define_score_flags,
     settings_from_flags,
+    start_processes,
 )
 from binaries.run_main import run_main
 
@@ -24,23 +26,33 @@ flags.DEFINE_float(
     lower_bound=0.0,
     upper_bound=1.0,
 )
+flags.DEFINE_bool(
+    "keep_responses",
+    True,
+    "Write responses.zarr? If not, concepts are captured and scored in memory, group "
+    "by group.",
+)
+flags.DEFINE_integer(
+    "memory_bytes", 4 * 2**30, "The most that responses take that are not kept."
+)
 
 
 def main(argv: Sequence[str]) -> None:
     """Runs the main job and says what was found."""
     del argv
     import expertjax as ej
+    from expertjax.runtime.processes import is_first
 
-    settings = ej.FindSettings(
+    start_processes()
+    settings = dataclasses.replace(
+        settings_from_flags(ej.FindSettings),
         capture=settings_from_flags(ej.CaptureSettings),
         score=settings_from_flags(ej.ScoreSettings),
-        mesh=FLAGS.mesh,
-        gamma=FLAGS.gamma,
     )
     folders = ej.find_experts(
         FLAGS.model, FLAGS.concepts, FLAGS.out, settings, FLAGS.model_name
     )
-    for folder in folders:
+    for folder in folders if is_first() else ():
         expertise = ej.Expertise(folder)
         print(f"\n{folder.name}\n{expertise.summary(FLAGS.gamma).to_string()}")
         print(f"report: {folder.path / 'report' / 'index.html'}")

@@ -1,6 +1,7 @@
 """The façade's functions: what a notebook or a program calls."""
 
 import dataclasses
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,13 @@ from expertjax.checkpoints.series import Member, expand
 from expertjax.concepts.files import check_name, read_concepts
 from expertjax.concepts.pool import ConceptSet, build_concept_set
 from expertjax.errors import InputError
+from expertjax.runtime import processes
+from expertjax.runtime.compile_cache import keep_compiled
 from expertjax.runtime.mesh import make_mesh
 from expertjax.runtime.sharding import put_parameter
 from expertjax.scoring import score as scoring_room
 from expertjax.scoring.settings import ScoreSettings
+from expertjax.storeless import capture_and_score
 from expertjax.stores.folder import ResultFolder
 
 _ASSETS = Path(__file__).parent / "assets"
@@ -76,6 +80,10 @@ class FindSettings:
       mesh: e.g. "data:4,model:2"; "" puts all devices on the data axis.
       gamma: AP from which a unit is called an expert in the report.
       steps: the part of the job to be done, of "capture", "score", "report".
+      keep_responses: write `responses.zarr`? If not, capture and scoring are one step.
+      memory_bytes: the most that responses take where they are not kept.
+      shard_models: "i/n" for every n-th model from the i-th on, from 0; "" for all.
+      compile_cache: folder in which compiled programs are kept; "" for none.
     """
 
     capture: CaptureSettings = dataclasses.field(default_factory=CaptureSettings)
@@ -83,10 +91,30 @@ class FindSettings:
     mesh: str = ""
     gamma: float = 0.9
     steps: tuple[str, ...] = ("capture", "score", "report")
+    keep_responses: bool = True
+    memory_bytes: int = 4 * 2**30
+    shard_models: str = ""
+    compile_cache: str = ""
 
     def __post_init__(self) -> None:
+        """Raises InputError naming the flag that is wrong."""
         if not 0 < self.gamma <= 1:
             raise InputError(f"--gamma={self.gamma}: expected more than 0, at most 1")
+        if self.memory_bytes < 1:
+            raise InputError(f"--memory_bytes={self.memory_bytes}: must be at least 1")
+        shard = re.fullmatch(r"(\d+)/(\d+)", self.shard_models)
+        if self.shard_models and not (shard and int(shard[1]) < int(shard[2])):
+            raise InputError(
+                f"--shard_models={self.shard_models}: expected i/n with i from 0 to "
+                "n - 1, for example 0/4"
+            )
+
+    def shard(self, members: list[Member]) -> list[Member]:
+        """The models that are this job's."""
+        if not self.shard_models:
+            return members
+        which, count = map(int, self.shard_models.split("/"))
+        return processes.share(members, count, which)
 
 
 def find_experts(
@@ -115,8 +143,9 @@ def find_experts(
       InputError: see `load_model`, `load_concepts`, `capture`, `score`.
     """
     settings = settings or FindSettings()
+    keep_compiled(settings.compile_cache)
     mesh = make_mesh(settings.mesh)
-    members = _expand(models, names)
+    members = settings.shard(_expand(models, names))
     concept_set = load_concepts(
         concepts,
         num_per_concept=settings.capture.num_per_concept,
@@ -127,15 +156,28 @@ def find_experts(
     for member in members:
         model = _load(member, settings, mesh, tokenizers)
         place = Path(out) / member.name
-        folder = capture(model, concept_set, place, settings.capture, mesh)
-        del model  # before the next one is loaded
-        if "score" in settings.steps:
-            expertise = score(folder, settings=settings.score)
-            if "report" in settings.steps:
-                from expertjax.report.build import build_report  # brings matplotlib
+        if settings.keep_responses:
+            folder = capture(model, concept_set, place, settings.capture, mesh)
+            del model  # before the next one is loaded
+            if "score" in settings.steps:
+                score(folder, settings=settings.score)
+        else:
+            folder = capture_and_score(
+                model,
+                concept_set,
+                place,
+                settings.capture,
+                settings.score,
+                settings.memory_bytes,
+                mesh,
+            )
+            del model
+        if "report" in settings.steps and processes.is_first():
+            from expertjax.report.build import build_report  # brings matplotlib
 
-                build_report(expertise, settings.gamma)
-                folder.succeed()
+            build_report(Expertise(folder), settings.gamma)
+            folder.succeed()
+        processes.barrier("find_experts: finished")
         folders.append(folder)
     return folders
 

@@ -20,6 +20,7 @@ ROOMS = (
     "training",
     "capturing",
     "scoring",
+    "storeless",
     "analysis",
     "report",
     "api",
@@ -32,8 +33,8 @@ STRANGERS = {
     "stores": {"models", "checkpoints", "concepts", "runtime"},
     "training": {"runtime", "stores"},
     "scoring": {"models", "checkpoints", "capturing"},
-    "analysis": {"models", "checkpoints", "capturing", "scoring"},
-    "report": {"models", "checkpoints", "capturing", "scoring"},
+    "analysis": {"models", "checkpoints", "capturing", "scoring", "storeless"},
+    "report": {"models", "checkpoints", "capturing", "scoring", "storeless"},
 }
 # Reads `pytorch_model.bin`, which nothing else reads safely.
 TORCH = PACKAGE / "checkpoints" / "torch_bin.py"

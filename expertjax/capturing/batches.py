@@ -8,7 +8,7 @@ sentence stands in the same batch.
 """
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -70,21 +70,61 @@ def choose_buckets(lengths_N: np.ndarray, batch_tokens: int) -> tuple[int, ...]:
 
 @dataclasses.dataclass(frozen=True)
 class BatchPlan:
-    """How batches are shaped.
+    """How the sentences of a pool are batched.
 
     Attributes:
-      buckets: lengths at which sentences are run, ascending.
+      bucket_N: the length at which each sentence is run, ascending.
       batch_tokens: about as many tokens has a batch, padding included.
       block_rows: sentences of a block.
       multiple: a batch's number of sentences is this times a power of two.
       full_padding: pool over the padding too, as the reference does.
     """
 
-    buckets: tuple[int, ...]
+    bucket_N: np.ndarray
     batch_tokens: int
     block_rows: int
     multiple: int = 1
     full_padding: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        lengths_N: np.ndarray,
+        buckets: tuple[int, ...],
+        batch_tokens: int,
+        block_rows: int,
+        multiple: int = 1,
+        *,
+        full_padding: bool = False,
+    ) -> "BatchPlan":
+        """Gives each sentence a bucket.
+
+        Sentences that do not fill a batch of their own bucket are run with the first
+        of the next, so that there is no filler but in the last batch of the pool.
+
+        Args:
+          lengths_N: tokens of the sentences, ascending.
+          buckets: ascending; the last holds every sentence.
+          batch_tokens: see the class, as the others.
+          block_rows: likewise.
+          multiple: likewise.
+          full_padding: likewise.
+        """
+        bucket_N = np.zeros(len(lengths_N), np.int32)
+        plan = cls(bucket_N, batch_tokens, block_rows, multiple, full_padding)
+        start = 0
+        while start < len(lengths_N):
+            for bucket in buckets:
+                stop = min(start + plan.batch_size(bucket), len(lengths_N))
+                if lengths_N[stop - 1] <= bucket:
+                    break
+            bucket_N[start:stop] = bucket
+            start = stop
+        return plan
+
+    def keep(self, rows: np.ndarray) -> "BatchPlan":
+        """Some of the sentences, ascending, each in the bucket that it has."""
+        return dataclasses.replace(self, bucket_N=self.bucket_N[rows])
 
     def batch_size(self, bucket: int) -> int:
         """B at one compiled length: the power of two that is nearest by ratio."""
@@ -92,43 +132,26 @@ class BatchPlan:
         most = max(1, self.block_rows // self.multiple).bit_length() - 1
         return self.multiple << min(round(np.log2(wanted)), most)
 
-    def blocks(self, num_sentences: int) -> list[tuple[int, int]]:
+    def blocks(self) -> list[tuple[int, int]]:
         """The rows of each block."""
+        count = len(self.bucket_N)
         return [
-            (start, min(start + self.block_rows, num_sentences))
-            for start in range(0, num_sentences, self.block_rows)
+            (start, min(start + self.block_rows, count))
+            for start in range(0, count, self.block_rows)
         ]
 
-    def shapes(
-        self, lengths_N: np.ndarray, blocks: list[tuple[int, int]]
-    ) -> list[tuple[int, int]]:
+    def shapes(self, blocks: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
         """The distinct (B, T) that some blocks are run at, in this order."""
-        shapes = [
-            (self.batch_size(bucket), bucket)
-            for start, stop in blocks
-            for _, _, bucket in self._cut(lengths_N, start, stop)
-        ]
-        return list(dict.fromkeys(shapes))
+        buckets = np.concatenate([self.bucket_N[slice(*block)] for block in blocks])
+        return [(self.batch_size(T), T) for T in dict.fromkeys(buckets.tolist())]
 
     def batches(self, pool: TokenizedPool, start: int, stop: int) -> Iterator[Batch]:
         """The batches of one block."""
-        for first, last, bucket in self._cut(pool.lengths, start, stop):
-            yield self._batch(pool, first, last, bucket)
-
-    def _cut(
-        self, lengths_N: np.ndarray, start: int, stop: int
-    ) -> Iterator[tuple[int, int, int]]:
-        """(first row, last row + 1, bucket) of each batch of a block.
-
-        A batch that its own bucket cannot fill goes to the next bucket that can, so
-        that there is no filler but in the last batch of the pool.
-        """
         while start < stop:
-            for bucket in self.buckets:
-                last = min(start + self.batch_size(bucket), stop)
-                if lengths_N[last - 1] <= bucket:
-                    break
-            yield start, last, bucket
+            T = int(self.bucket_N[start])
+            end = int(np.searchsorted(self.bucket_N[:stop], T, side="right"))
+            last = min(start + self.batch_size(T), end)
+            yield self._batch(pool, start, last, T)
             start = last
 
     def _batch(self, pool: TokenizedPool, start: int, stop: int, T: int) -> Batch:

@@ -3,6 +3,7 @@
 import collections
 import concurrent.futures
 import dataclasses
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -110,16 +111,27 @@ class Prepared:
             -(-self.table.num_units // model) * model // meshes.num_processes(self.mesh)
         )
 
-    def plan(self, block_rows: int, lengths_N: np.ndarray) -> BatchPlan:
-        """How sentences are batched, in blocks of so many."""
-        full = self.settings.compat == "selfcond"
-        size = self.settings.batch_tokens
-        return BatchPlan(
-            (self.settings.seq_len,) if full else choose_buckets(lengths_N, size),
-            size,
-            block_rows,
-            meshes.data_size(self.mesh),
-            full,
+    @functools.cached_property
+    def plan(self) -> BatchPlan:
+        """How the pool is batched, in the blocks of its store."""
+        settings, lengths_N = self.settings, self.pool.lengths
+        multiple = meshes.data_size(self.mesh)
+        full_padding = settings.compat == "selfcond"
+        return BatchPlan.of(
+            lengths_N,
+            (settings.seq_len,)
+            if full_padding
+            else choose_buckets(lengths_N, settings.batch_tokens),
+            settings.batch_tokens,
+            shard_rows(
+                len(lengths_N),
+                self.columns_per_process,
+                self.dtype.itemsize,
+                settings.block_rows,
+                multiple,
+            ),
+            multiple,
+            full_padding=full_padding,
         )
 
 
@@ -263,28 +275,20 @@ class _BlockWriter:
 
 def _run_blocks(folder: ResultFolder, prepared: Prepared) -> None:
     """All blocks of this process's group, each process writing its own units."""
-    pool, mesh = prepared.pool, prepared.mesh
+    pool, plan, mesh = prepared.pool, prepared.plan, prepared.mesh
     width, parts = prepared.columns_per_process, meshes.num_processes(mesh)
     shape = len(pool.tokens), prepared.table.num_units
-    rows = shard_rows(
-        shape[0],
-        width,
-        prepared.dtype.itemsize,
-        prepared.settings.block_rows,
-        meshes.data_size(mesh),
-    )
     layout = arrays.Layout(
         shape,
         prepared.settings.store_dtype,
-        (rows, width),
+        (plan.block_rows, width),
         ("sentence", "unit"),
         arrays.narrow_chunks(shape[0]),
     )
     processes.in_order(lambda: arrays.create_array(folder.responses_path, layout))
     array = arrays.create_array(folder.responses_path, layout)
     ledger = folder.responses_ledger
-    plan = prepared.plan(rows, pool.lengths)
-    blocks = plan.blocks(shape[0])
+    blocks = plan.blocks()
     # A block of several processes counts once all have written their part.
     done = processes.agree(
         [
@@ -295,7 +299,7 @@ def _run_blocks(folder: ResultFolder, prepared: Prepared) -> None:
     mine = processes.share(range(len(blocks)), *meshes.share_of(mesh))
     todo = [block for block in mine if not done[block]]
     steps = Steps(prepared.model, prepared.table, prepared.settings, mesh)
-    steps.prepare(plan.shapes(pool.lengths, [blocks[block] for block in todo]))
+    steps.prepare(plan.shapes([blocks[block] for block in todo]))
     writer = _BlockWriter(ledger, array, prepared.columns)
     part = meshes.process_in_mesh(mesh)
     with progress(prepared, shape[0]) as bar:
@@ -305,13 +309,47 @@ def _run_blocks(folder: ResultFolder, prepared: Prepared) -> None:
         for block in processes.rounds(todo, len(todo)):
             if block is not None:
                 start, stop = blocks[block]
-                values = capture_block(steps, plan, prepared, start, stop, bar)
+                width = prepared.columns[1] - prepared.columns[0]
+                values = np.empty((stop - start, width), prepared.dtype)
+                capture_block(steps, prepared, pool, plan, start, values, bar)
                 writer.write(block * parts + part, start, values)
             _stop_if_asked(writer)
         writer.finish()
     processes.barrier("capture: blocks")
     if processes.is_first():
         ledger.close(len(blocks) * parts)
+
+
+class MemoryCapture:
+    """Captures some sentences at a time, into memory."""
+
+    def __init__(self, prepared: Prepared) -> None:
+        """Begins to compile."""
+        self._prepared, mesh = prepared, prepared.mesh
+        if meshes.num_processes(mesh) > 1:
+            raise InputError(
+                "--keep_responses=false: a `model` axis that spans processes splits "
+                "the units, which are scored together here; make it smaller"
+            )
+        self._steps = Steps(prepared.model, prepared.table, prepared.settings, mesh)
+        self._steps.prepare(prepared.plan.shapes(prepared.plan.blocks()))
+
+    def __call__(self, rows: np.ndarray) -> np.ndarray:
+        """[n, U] responses, in the dtype of the store, to rows of the pool, ascending.
+
+        Raises:
+          InputError: names the first response that is not finite or does not fit.
+          Stopped: SIGTERM has arrived; of the group, nothing is kept.
+        """
+        prepared = self._prepared
+        pool, plan = prepared.pool.keep(rows), prepared.plan.keep(rows)
+        values = np.empty((len(rows), prepared.table.num_units), prepared.dtype)
+        with progress(prepared, len(rows)) as bar:
+            for start, stop in plan.blocks():
+                block = values[start:stop]
+                capture_block(self._steps, prepared, pool, plan, start, block, bar)
+                stopping.check_alone()
+        return values
 
 
 def progress(prepared: Prepared, num_sentences: int) -> tqdm:
@@ -334,21 +372,30 @@ def _stop_if_asked(writer: _BlockWriter) -> None:
 
 def capture_block(
     steps: Steps,
-    plan: BatchPlan,
     prepared: Prepared,
+    pool: TokenizedPool,
+    plan: BatchPlan,
     start: int,
-    stop: int,
+    values_NxU: np.ndarray,
     bar: tqdm,
-) -> np.ndarray:
-    """[rows, columns of this process] responses to a run of sentences.
+) -> None:
+    """Captures a run of sentences.
 
     A batch is fetched while the next one is being computed.
+
+    Args:
+      steps: of the model.
+      prepared: whose units.
+      pool: the sentences.
+      plan: how they are batched.
+      start: the first sentence.
+      values_NxU: gets the responses, of the units that this process holds.
+      bar: to be moved on.
 
     Raises:
       InputError: names the first response that is not finite or does not fit.
     """
     first, last = prepared.columns
-    values = np.empty((stop - start, last - first), prepared.dtype)
     running: collections.deque = collections.deque()
 
     def fetch() -> None:
@@ -360,17 +407,16 @@ def capture_block(
                 steps.unrounded(batch)[wanted],
                 row,
                 prepared.dtype,
-                prepared.pool,
+                pool,
                 prepared.table,
                 first,
             )
-        values[row - start :][:rows] = meshes.local(responses)[wanted]
+        values_NxU[row - start :][:rows] = meshes.local(responses)[wanted]
         bar.update(rows)
 
-    for batch in plan.batches(prepared.pool, start, stop):
+    for batch in plan.batches(pool, start, start + len(values_NxU)):
         running.append((batch, steps(batch)))
         if len(running) > 1:
             fetch()
     while running:
         fetch()
-    return values

@@ -75,6 +75,16 @@ class TokenizedPool:
         """[N] int32 tokens per sentence."""
         return np.diff(self.tokens.starts).astype(np.int32)
 
+    def keep(self, rows: np.ndarray) -> "TokenizedPool":
+        """Some of the sentences, ascending, without their concepts."""
+        sentences = tuple(self.concepts.sentences[row] for row in rows)
+        return dataclasses.replace(
+            self,
+            concepts=ConceptSet((), sentences, ()),
+            tokens=Ragged.of([self.tokens.run(row, row + 1) for row in rows]),
+            pooled=Ragged.of([self.pooled.run(row, row + 1) for row in rows]),
+        )
+
     def digest(self) -> str:
         """SHA-256 of all tokens: tells data and tokenizer apart at once."""
         digest = hashlib.sha256()

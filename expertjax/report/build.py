@@ -54,6 +54,8 @@ def report_data(expertise: Expertise, gamma: float) -> ReportData:
 def _excited(
     expertise: Expertise, experts: dict[str, pd.DataFrame]
 ) -> dict[str, dict[int, list[ExcitedSentence]]]:
+    if not expertise.folder.keeps_responses:
+        return {key: {} for key in experts}
     shown = {key: list(top["unit"][:EXCITED_UNITS]) for key, top in experts.items()}
     every = [unit for units in shown.values() for unit in units]
     tables = expertise.most_exciting(every, SENTENCES)
@@ -90,6 +92,8 @@ def _facts(expertise: Expertise) -> dict[str, str]:
         "Computed in": run["compute_dtype"],
         "Stored in": run["store_dtype"],
     }
+    if not expertise.folder.keeps_responses:
+        facts["Stored in"] = "not kept, therefore no sentences are shown"
     if held_out > 0:
         facts["Held out"] = f"{100 * held_out:g}% of each concept's sentences"
     if run["sites"]:

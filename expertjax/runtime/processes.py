@@ -12,6 +12,8 @@ from expertjax.errors import InputError
 
 Item = TypeVar("Item")
 
+_HEARTBEAT_SECONDS = 30  # after which the others end where one has vanished
+
 
 def start(coordinator: str, num_processes: int, process_id: int) -> None:
     """Joins the other processes; to be called before JAX is used.
@@ -29,20 +31,32 @@ def start(coordinator: str, num_processes: int, process_id: int) -> None:
         if num_processes > 1:
             raise InputError(f"--num_processes={num_processes} needs --coordinator")
         return
+    # It would take SIGTERM from `stopping`, which has to see it.
+    jax.config.update("jax_enable_preemption_service", False)
     if coordinator == "auto":
-        jax.distributed.initialize()
+        jax.distributed.initialize(heartbeat_timeout_seconds=_HEARTBEAT_SECONDS)
         return
     if not 0 <= process_id < num_processes:
         raise InputError(
             f"--process_id={process_id}: expected 0 to {num_processes - 1}, as "
             f"--num_processes={num_processes}"
         )
-    jax.distributed.initialize(coordinator, num_processes, process_id)
+    jax.distributed.initialize(
+        coordinator,
+        num_processes,
+        process_id,
+        heartbeat_timeout_seconds=_HEARTBEAT_SECONDS,
+    )
 
 
 def is_first() -> bool:
     """Is this the process that writes what is written once?"""
     return jax.process_index() == 0
+
+
+def is_alone() -> bool:
+    """Is there no other process?"""
+    return jax.process_count() == 1
 
 
 def share(items: Sequence[Item], num_shares: int = 0, which: int = 0) -> list[Item]:

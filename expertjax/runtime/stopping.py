@@ -40,3 +40,11 @@ def check() -> None:
 
     if processes.any_of(_asked):
         raise Stopped("stopped by SIGTERM; the same command goes on from here")
+
+
+def check_alone() -> None:
+    """`check`, where there is one process; else they could not ask together."""
+    from expertjax.runtime import processes
+
+    if processes.is_alone():
+        check()

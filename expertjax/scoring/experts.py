@@ -24,20 +24,16 @@ class BestUnits:
     kept in a file of its own, so that an interrupted run loses none.
     """
 
-    def __init__(
-        self, folder: Path, k: int, num_concepts: int, interval: IntervalFn
-    ) -> None:
+    def __init__(self, folder: Path, k: int, num_concepts: int) -> None:
         """Opens the folder, which is made when the first block is added.
 
         Args:
           folder: for the blocks' files.
           k: units per concept.
           num_concepts: C.
-          interval: see `IntervalFn`; has to be safe in threads.
         """
         self._folder = folder
         self._k = k
-        self._interval = interval
         # The AP of the k-th best unit so far; less cannot be among the best.
         self._best = np.full((num_concepts, k), -np.inf, np.float32)
 
@@ -48,30 +44,40 @@ class BestUnits:
                 self._note(int(c), rows["ap"].to_numpy())
 
     def add(
-        self, block: int, start: int, x_NxU: np.ndarray, ap_CxU: np.ndarray
+        self,
+        block: int,
+        first: int,
+        start: int,
+        x_NxU: np.ndarray,
+        ap_CxU: np.ndarray,
+        interval: IntervalFn,
     ) -> None:
         """Adds a block of units, and writes what may be among the best of it.
 
         Args:
           block: its number.
+          first: number of its first concept.
           start: number of its first unit.
           x_NxU: float32 responses.
           ap_CxU: their AP.
+          interval: see `IntervalFn`; counts the block's concepts from 0, and has to be
+            safe in threads.
         """
         if not self._k:
             return
 
         def of_concept(c: int) -> tuple[np.ndarray, np.ndarray]:
             best = np.argsort(-ap_CxU[c], kind="stable")[: self._k]
-            best = best[ap_CxU[c, best] >= self._best[c, -1]]
-            return best, self._interval(c, x_NxU[:, best])
+            best = best[ap_CxU[c, best] >= self._best[first + c, -1]]
+            return best, interval(c, x_NxU[:, best])
 
         with ThreadPoolExecutor() as pool:
             found = list(pool.map(of_concept, range(len(ap_CxU))))
         columns: list[list[np.ndarray]] = [[] for _ in _COLUMNS]
         for c, (units, ends) in enumerate(found):
-            self._note(c, ap_CxU[c, units])
-            parts = (np.full(len(units), c), start + units, ap_CxU[c, units], *ends.T)
+            self._note(first + c, ap_CxU[c, units])
+            concept = np.full(len(units), first + c)
+            parts = (concept, start + units, ap_CxU[c, units], *ends.T)
             for column, part in zip(columns, parts, strict=True):
                 column.append(part)
         table = pd.DataFrame(

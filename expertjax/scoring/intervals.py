@@ -35,12 +35,13 @@ class Intervals:
         """
         self._members = members
         self._resamples = resamples
-        random = np.random.default_rng(seed)
+        # A class has a stream of its own: the weights do not depend on the concepts.
+        random = [np.random.default_rng((seed, label)) for label in (1, 0)]
         most_pos = max(member.num_positives for member in members)
         most_neg = max(member.num_negatives for member in members)
         self._pos, self._neg = (
-            np.minimum(random.poisson(1, (most, resamples)), 255).astype(np.uint8)
-            for most in (most_pos, most_neg)
+            np.minimum(r.poisson(1, (most, resamples)), 255).astype(np.uint8)
+            for r, most in zip(random, (most_pos, most_neg), strict=True)
         )
 
     def __call__(self, concept: int, x_NxK: np.ndarray) -> np.ndarray:

@@ -180,19 +180,19 @@ def start_read(
     return Reading(array, rows, columns, array[rows, columns].read())
 
 
-def write_columns(
+def write_part(
     targets: Mapping[str, ts.TensorStore],
     values: Mapping[str, np.ndarray],
-    start: int,
-    stop: int,
+    rows: slice,
+    columns: slice,
 ) -> None:
-    """Writes columns start to stop of several arrays; returns when committed.
+    """Writes a part of several arrays; returns when committed.
 
     Raises:
       InputError: the disk is full or cannot be written.
     """
     futures = [
-        (array, array[:, start:stop].write(values[name]))
+        (array, array[rows, columns].write(values[name]))
         for name, array in targets.items()
     ]
     for array, future in futures:

@@ -175,13 +175,21 @@ class ResultFolder:
             table["held_out"] = np.concatenate(held_out)
         self.write_table("memberships", table)
 
+    @property
+    def keeps_responses(self) -> bool:
+        """False where capture and scoring were one step without a store."""
+        return bool(self.read_run().get("score", {}).get("keep_responses", True))
+
     def open_responses(self) -> ts.TensorStore:
         """The responses, if their capture was finished.
 
         Raises:
-          InputError: it was not, or there never was one.
+          InputError: it was not, there never was one, or they were not kept.
         """
-        self.read_run()
+        if not self.keeps_responses:
+            raise InputError(
+                f"{self.path}: its responses were not kept (--keep_responses=false)"
+            )
         self.responses_ledger.require_closed(self.responses_path)
         return arrays.open_array(self.responses_path)
 

@@ -220,7 +220,7 @@ def test_columns_are_written_to_several_arrays_at_once(tmp_path: Path):
     for start in range(0, 1300, 512):
         stop = min(start + 512, 1300)
         parts = {"ap": x[:3, start:stop], "auroc": x[3:, start:stop]}
-        arrays.write_columns(targets, parts, start, stop)
+        arrays.write_part(targets, parts, slice(None), slice(start, stop))
         assert len(shards(tmp_path / "ap")) == start // 512 + 1
     assert (read_all(tmp_path / "ap") == x[:3]).all()
     assert (read_all(tmp_path / "auroc") == x[3:]).all()

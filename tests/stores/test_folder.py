@@ -123,7 +123,9 @@ def test_memberships_are_one_row_per_labelled_sentence(folder: ResultFolder):
 def write_store(path: Path) -> None:
     layout = arrays.Layout((2, 3), "float32", (2, 3), ("concept", "unit"))
     array = arrays.create_array(path, layout)
-    arrays.write_columns({"x": array}, {"x": np.ones((2, 3), np.float32)}, 0, 3)
+    arrays.write_part(
+        {"x": array}, {"x": np.ones((2, 3), np.float32)}, slice(0, 2), slice(0, 3)
+    )
 
 
 def test_responses_are_read_only_when_their_capture_is_complete(folder: ResultFolder):

@@ -1,0 +1,64 @@
+"""Capture and scoring together, for responses that would not fit the disk."""
+
+from pathlib import Path
+
+from jax.sharding import Mesh
+
+from expertjax.capturing.capture import MemoryCapture, prepare, write_tables
+from expertjax.capturing.settings import CaptureSettings
+from expertjax.checkpoints.load import Model
+from expertjax.concepts.pool import ConceptSet
+from expertjax.runtime import mesh as meshes
+from expertjax.runtime import processes
+from expertjax.scoring.score import score_in_memory
+from expertjax.scoring.settings import ScoreSettings
+from expertjax.stores.folder import ResultFolder
+
+
+def capture_and_score(
+    model: Model,
+    concepts: ConceptSet,
+    out: Path | str,
+    capture_settings: CaptureSettings,
+    score_settings: ScoreSettings,
+    memory_bytes: int,
+    mesh: Mesh | None = None,
+) -> ResultFolder:
+    """The results of `capture` and `score`, without `responses.zarr`.
+
+    Concepts are taken in groups whose responses fit into memory. A sentence that
+    several groups need is run in each. Where all fit at once, the results are those of
+    the way through the store to the bit; else sentences stand in other batches, and
+    responses differ in their last digits.
+
+    Args:
+      model: from `load_model`.
+      concepts: the pool and its memberships.
+      out: the model's result folder.
+      capture_settings: see `CaptureSettings`.
+      score_settings: see `ScoreSettings`.
+      memory_bytes: the most that a group's responses take as float32.
+      mesh: of this process's group; defaults to all devices on the data axis.
+
+    Raises:
+      InputError: see `capture` and `score_in_memory`.
+    """
+    mesh = mesh or meshes.make_mesh()
+    prepared = prepare(model, concepts, capture_settings, mesh)
+    folder = ResultFolder(Path(out))
+    processes.in_order(lambda: folder.claim("capture", prepared.identity))
+    if processes.is_first() and not folder.expertise_ledger.is_closed:
+        folder.unsucceed()
+        write_tables(folder, prepared)
+    processes.barrier("storeless: claimed")
+    if not folder.expertise_ledger.is_closed:
+        score_in_memory(
+            folder,
+            prepared.pool.concepts.keys,
+            prepared.pool.concepts.members,
+            prepared.table.num_units,
+            score_settings,
+            memory_bytes,
+            MemoryCapture(prepared),
+        )
+    return folder
