@@ -2,6 +2,7 @@
 
 python -m binaries.benchmark --what=loading --model=FOLDER --model=FILE.gguf
 python -m binaries.benchmark --what=compiling
+python -m binaries.benchmark --what=capture --model=gpt2-small --concepts=FOLDER
 python -m binaries.benchmark --what=scoring --workload=paper
 python -m binaries.benchmark --what=scaling
 """
@@ -16,11 +17,21 @@ FLAGS = flags.FLAGS
 flags.DEFINE_enum(
     "what",
     None,
-    ["loading", "compiling", "scoring", "scaling"],
-    "scoring: beside scikit-learn, numpy and torch; scaling: over concepts and units.",
+    ["loading", "compiling", "capture", "scoring", "scaling"],
+    "capture: beside torch and the reference's way; scoring: beside scikit-learn, "
+    "numpy and torch; scaling: over concepts and units.",
     required=True,
 )
-flags.DEFINE_multi_string("model", [], "For loading: a folder or file; repeatable.")
+flags.DEFINE_multi_string(
+    "model",
+    [],
+    "For loading and capture: a folder or GGUF file; for capture also gpt2-small, of "
+    "random weights. Repeatable.",
+)
+flags.DEFINE_string("concepts", None, "For capture: concept folder.")
+flags.DEFINE_integer(
+    "num_sentences", 0, "For capture: drawn from those of the concepts; 0: all."
+)
 flags.DEFINE_multi_enum(
     "workload",
     ["small", "paper", "shared"],
@@ -28,11 +39,24 @@ flags.DEFINE_multi_enum(
     "For scoring; large is ours alone: 100,000 units, 300 concepts. Repeatable.",
 )
 flags.DEFINE_integer("repeats", 3, "Measurements of each; medians are printed.")
+flags.register_multi_flags_validator(
+    ["what", "model", "concepts"],
+    lambda given: given["what"] != "capture" or (given["model"] and given["concepts"]),
+    "--what=capture needs --model and --concepts",
+)
 
 
 def main(argv: Sequence[str]) -> None:
     """Measures and prints a table."""
     del argv
+    if FLAGS.what == "capture":
+        from binaries.benchmarks.capturing import capture_reports
+
+        for report in capture_reports(
+            FLAGS.model, FLAGS.concepts, FLAGS.num_sentences, FLAGS.repeats
+        ):
+            print(report, flush=True)
+        return
     if FLAGS.what == "loading":
         from binaries.benchmarks.loading import loading_table
 
