@@ -128,7 +128,8 @@ def _padded(
     """The model's arguments for some sentences, padded on the right."""
     import torch
 
-    sentences = pool.tokens[rows]
+    stop = min(rows.stop, len(pool.tokens))
+    sentences = [pool.tokens.run(row, row + 1) for row in range(rows.start, stop)]
     pad_id = pool.pad_id if pool.pad_id < model.module.config.vocab_size else 0
     tokens = torch.full((len(sentences), length), pad_id)
     mask = torch.zeros(tokens.shape, dtype=torch.long)
