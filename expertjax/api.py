@@ -20,6 +20,7 @@ from expertjax.runtime.sharding import put_parameter
 from expertjax.scoring import score as scoring_room
 from expertjax.scoring.settings import ScoreSettings
 from expertjax.stores.folder import ResultFolder
+from expertjax.stores.paths import as_path
 
 _ASSETS = Path(__file__).parent / "assets"
 EXAMPLE_MODEL = _ASSETS / "models" / "gpt2_wordnet"
@@ -62,7 +63,7 @@ def score(
 ) -> Expertise:
     """Scores captured responses; see `expertjax.scoring.score.score`."""
     if not isinstance(responses, ResultFolder):
-        responses = ResultFolder(Path(responses))
+        responses = ResultFolder(responses)
     return Expertise(scoring_room.score(responses, concepts, out, settings, mesh))
 
 
@@ -115,6 +116,7 @@ def find_experts(
       InputError: see `load_model`, `load_concepts`, `capture`, `score`.
     """
     settings = settings or FindSettings()
+    out = as_path(out)
     mesh = make_mesh(settings.mesh)
     members = _expand(models, names)
     concept_set = load_concepts(
@@ -126,7 +128,7 @@ def find_experts(
     tokenizers: dict[Path | None, Any] = {None: None}  # each is loaded once
     for member in members:
         model = _load(member, settings, mesh, tokenizers)
-        place = Path(out) / member.name
+        place = out / member.name
         folder = capture(model, concept_set, place, settings.capture, mesh)
         del model  # before the next one is loaded
         if "score" in settings.steps:

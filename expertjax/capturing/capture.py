@@ -66,7 +66,7 @@ def capture(
     settings = settings or CaptureSettings()
     mesh = mesh or meshes.make_mesh()
     _check_length(model, settings)
-    folder = ResultFolder(Path(out))
+    folder = ResultFolder(out)
     table = UnitTable.build(model.sites, model.num_layers, settings.sites)
     pool = tokenize(
         concepts,

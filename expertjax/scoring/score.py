@@ -1,8 +1,6 @@
 """The pass over a store: blocks of units in, blocks of expertise out."""
 
 import functools
-import os
-import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -19,7 +17,7 @@ from expertjax.scoring.blocks import Scorer, make_scorer
 from expertjax.scoring.experts import BestUnits
 from expertjax.scoring.intervals import Intervals
 from expertjax.scoring.settings import ScoreSettings
-from expertjax.stores import arrays
+from expertjax.stores import arrays, paths
 from expertjax.stores.folder import ResultFolder
 
 HELD_OUT = "ap_heldout"
@@ -56,7 +54,7 @@ def score(
     """
     settings = settings or ScoreSettings()
     array = responses.open_responses()
-    folder = ResultFolder(Path(out)) if out else responses
+    folder = ResultFolder(out) if out else responses
     keys, members = labels.memberships_over(responses, concepts)
     held_out = _held_out(keys, members, settings)
     if processes.is_first():
@@ -66,7 +64,7 @@ def score(
         _run_blocks(array, folder, keys, members, held_out, settings, mesh)
     if processes.is_first():
         # All of it is in `experts.parquet` now.
-        shutil.rmtree(folder.experts_path, ignore_errors=True)
+        paths.remove_folder(folder.experts_path)
     processes.barrier("score: finished")
     return folder
 
@@ -101,7 +99,7 @@ def _prepare(
     capture = responses.read_run()["capture"]
     identity = {
         "responses": capture["weights_sha256"] + ":" + capture["tokens_sha256"],
-        "responses_folder": os.path.relpath(responses.path, folder.path),
+        "responses_folder": paths.relative(responses.path, folder.path),
         "memberships_sha256": labels.memberships_digest(keys, members),
         "num_concepts": len(keys),
         "metrics": list(settings.metric_names),
@@ -111,13 +109,13 @@ def _prepare(
         "bootstrap_resamples": settings.bootstrap_resamples,
         "block_bytes": settings.block_bytes,
     }
-    elsewhere = folder.path.resolve() != responses.path.resolve()
+    elsewhere = paths.resolved(folder.path) != paths.resolved(responses.path)
     if elsewhere:
         folder.claim("capture", capture)
     folder.claim("score", identity)
     if elsewhere:
         for name in ("units", "sentences", "dropped"):
-            shutil.copyfile(
+            paths.copy_file(
                 responses.path / f"{name}.parquet", folder.path / f"{name}.parquet"
             )
     if elsewhere or settings.holdout:
