@@ -225,7 +225,9 @@ def _explained(problem: str, advice: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # of four packages, without a class in common
-        raise InputError(f"{problem} ({error!r}); {advice}") from error
+        raise InputError(
+            f"{problem} ({type(error).__name__}: {error}); {advice}"
+        ) from error
 
 
 @functools.cache
