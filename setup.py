@@ -12,6 +12,7 @@ setup(
     package_data={"expertjax": ["assets/**/*", "report/templates/*"]},
     install_requires=[
         "absl-py>=2.1",
+        "etils[epath]>=1.9",
         "flax>=0.12.8",
         "gguf>=0.17",
         "huggingface_hub>=1.0",
@@ -34,8 +35,10 @@ setup(
         "transformers>=5.0",
     ],
     extras_require={
+        "gcs": ["etils[epath-gcs]>=1.9"],
         "onnx": ["onnx>=1.17"],
         "test": [
+            "etils[epath-gcs]>=1.9",
             "mypy>=1.15",
             "onnx>=1.17",
             "pytest>=8",

@@ -4,7 +4,6 @@ python -m binaries.analyze_experts --results=OUT --gamma=0.9
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from absl import flags
 
@@ -31,9 +30,10 @@ def main(argv: Sequence[str]) -> None:
     del argv
     from expertjax.analysis.expertise import find_results
     from expertjax.report.build import build_report
+    from expertjax.stores.paths import as_path
 
     for expertise in find_results(FLAGS.results):
-        folder = Path(FLAGS.out) / expertise.folder.name if FLAGS.out else None
+        folder = as_path(FLAGS.out) / expertise.folder.name if FLAGS.out else None
         path = build_report(expertise, FLAGS.gamma, folder)
         if folder is None:
             expertise.folder.succeed()

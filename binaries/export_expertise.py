@@ -4,7 +4,6 @@ python -m binaries.export_expertise --results=OUT --out=FOLDER --format=selfcond
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from absl import flags
 
@@ -27,7 +26,7 @@ def main(argv: Sequence[str]) -> None:
     from expertjax.analysis.export import export_expertise
 
     for expertise in find_results(FLAGS.results):
-        print(export_expertise(expertise, Path(FLAGS.out), FLAGS.format))
+        print(export_expertise(expertise, FLAGS.out, FLAGS.format))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ python -m binaries.score_experts --responses=OUT/<model_name>
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from absl import flags
 
@@ -35,6 +34,7 @@ def main(argv: Sequence[str]) -> None:
     del argv
     import expertjax as ej
     from expertjax.runtime.processes import is_first
+    from expertjax.stores.paths import as_path, resolved
 
     start_processes()
     concepts = None
@@ -44,8 +44,8 @@ def main(argv: Sequence[str]) -> None:
             num_per_concept=FLAGS.num_per_concept,
             data_seed=FLAGS.data_seed,
         )
-    name = Path(FLAGS.responses).resolve().name
-    out = Path(FLAGS.out) / name if FLAGS.out else None
+    name = resolved(as_path(FLAGS.responses)).name
+    out = as_path(FLAGS.out) / name if FLAGS.out else None
     settings = settings_from_flags(ej.ScoreSettings)
     expertise = ej.score(FLAGS.responses, concepts, out, settings)
     if is_first():

@@ -24,6 +24,7 @@ from expertjax.scoring import score as scoring_room
 from expertjax.scoring.settings import ScoreSettings
 from expertjax.storeless import capture_and_score
 from expertjax.stores.folder import ResultFolder
+from expertjax.stores.paths import as_path
 
 _ASSETS = Path(__file__).parent / "assets"
 EXAMPLE_MODEL = _ASSETS / "models" / "gpt2_wordnet"
@@ -66,7 +67,7 @@ def score(
 ) -> Expertise:
     """Scores captured responses; see `expertjax.scoring.score.score`."""
     if not isinstance(responses, ResultFolder):
-        responses = ResultFolder(Path(responses))
+        responses = ResultFolder(responses)
     return Expertise(scoring_room.score(responses, concepts, out, settings, mesh))
 
 
@@ -144,6 +145,7 @@ def find_experts(
     """
     settings = settings or FindSettings()
     keep_compiled(settings.compile_cache)
+    out = as_path(out)
     mesh = make_mesh(settings.mesh)
     members = settings.shard(_expand(models, names))
     concept_set = load_concepts(
@@ -155,7 +157,7 @@ def find_experts(
     tokenizers: dict[Path | None, Any] = {None: None}  # each is loaded once
     for member in members:
         model = _load(member, settings, mesh, tokenizers)
-        place = Path(out) / member.name
+        place = out / member.name
         if settings.keep_responses:
             folder = capture(model, concept_set, place, settings.capture, mesh)
             del model  # before the next one is loaded

@@ -45,7 +45,7 @@ def capture_and_score(
     """
     mesh = mesh or meshes.make_mesh()
     prepared = prepare(model, concepts, capture_settings, mesh)
-    folder = ResultFolder(Path(out))
+    folder = ResultFolder(out)
     processes.in_order(lambda: folder.claim("capture", prepared.identity))
     if processes.is_first() and not folder.expertise_ledger.is_closed:
         folder.unsucceed()

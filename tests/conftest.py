@@ -1,11 +1,14 @@
 """Every test runs on the CPU, as eight simulated devices, and offline."""
 
+import importlib.util
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.fake_gcs import BUCKET, fake_storage
 from tests.tiny_models import make_tiny_bert, make_tiny_gpt2
 
 # Before the first import of jax, or they have no effect.
@@ -47,3 +50,18 @@ def tiny_bert(tiny_bert_folder: Path) -> Any:
     from expertjax.checkpoints.load import load_model
 
     return load_model(str(tiny_bert_folder))
+
+
+@pytest.fixture(scope="session")
+def bucket() -> Iterator[str]:
+    """`gs://...` of a fake bucket, for this process and those that it starts."""
+    if importlib.util.find_spec("gcsfs") is None:
+        pytest.skip("gcsfs is not installed: pip install -e '.[test]'")
+    with fake_storage() as storage, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STORAGE_EMULATOR_HOST", storage.url)  # gcsfs
+        patch.setenv("TENSORSTORE_GCS_HTTP_URL", storage.url)
+        patch.setenv("GOOGLE_AUTH_TOKEN_FOR_TESTING", "any")  # TensorStore
+        patch.setenv("NO_GCE_CHECK", "true")
+        # It would ask Google what kind of bucket it is.
+        patch.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+        yield f"gs://{BUCKET}"

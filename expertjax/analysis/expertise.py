@@ -9,7 +9,7 @@ import pandas as pd
 
 from expertjax.analysis.counts import experts_per_concept, is_expert
 from expertjax.errors import InputError
-from expertjax.stores import arrays
+from expertjax.stores import arrays, paths
 from expertjax.stores.folder import ResultFolder
 
 
@@ -32,7 +32,7 @@ class Expertise:
     @classmethod
     def open(cls, path: Path | str) -> "Expertise":
         """Opens `OUT/<model_name>`."""
-        return cls(ResultFolder(Path(path)))
+        return cls(ResultFolder(path))
 
     @functools.cached_property
     def units(self) -> pd.DataFrame:
@@ -169,7 +169,8 @@ class Expertise:
           unit -> table of sentence, text, response.
         """
         run = self.folder.read_run()
-        source = ResultFolder(self.folder.path / run["score"]["responses_folder"])
+        way = run["score"]["responses_folder"]
+        source = ResultFolder(paths.follow(self.folder.path, way))
         array = source.open_responses()
         columns = np.array(sorted(set(units)), dtype=np.int64)
         x_NxK = arrays.read(array, slice(0, array.shape[0]), columns)
@@ -187,14 +188,14 @@ class Expertise:
         return tables
 
 
-def find_results(paths: Sequence[str]) -> list[Expertise]:
+def find_results(results: Sequence[str]) -> list[Expertise]:
     """The results under some folders: each `OUT/<model_name>`, or all of `OUT`.
 
     Raises:
       InputError: a folder holds no result.
     """
     found = []
-    for path in map(Path, paths):
+    for path in map(paths.as_path, results):
         if not path.is_dir():
             raise InputError(f"--results={path}: no such folder")
         runs = [path] if (path / "run.json").is_file() else []

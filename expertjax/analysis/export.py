@@ -1,8 +1,6 @@
 """Exporting expertise: the reference's files, Parquet, CSV."""
 
 import json
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
@@ -15,13 +13,14 @@ import pyarrow.parquet as pq
 from expertjax.analysis.expertise import Expertise
 from expertjax.concepts.files import check_name
 from expertjax.errors import InputError
+from expertjax.stores import paths
 
 Format = Literal["selfcond", "parquet", "csv"]
 # 501 thresholds from 0.5 to 1, as the reference counts.
 _THRESHOLDS = np.linspace(0.5, 1.0, 501)
 
 
-def export_expertise(expertise: Expertise, out: Path, form: Format) -> Path:
+def export_expertise(expertise: Expertise, out: Path | str, form: Format) -> Path:
     """Writes a result in another form.
 
     "selfcond": `<group>/<concept>/expertise/expertise.csv` and
@@ -45,18 +44,14 @@ def export_expertise(expertise: Expertise, out: Path, form: Format) -> Path:
         "parquet": _write_parquet,
         "csv": _write_csv,
     }
-    target = out / expertise.folder.name
+    target = paths.as_path(out) / expertise.folder.name
     if target.exists() and any(target.iterdir()):
         raise InputError(f"--out: {target} exists and is not empty; choose another")
-    aside = out / f".{target.name}.{os.getpid()}"
-    aside.mkdir(parents=True)
-    try:
-        writers[form](expertise, aside)
+    with paths.aside(target) as folder:
+        folder.mkdir(parents=True)
+        writers[form](expertise, folder)
         if target.exists():
             target.rmdir()
-        aside.rename(target)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
     return target
 
 

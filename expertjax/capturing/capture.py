@@ -60,7 +60,7 @@ def capture(
     settings = settings or CaptureSettings()
     mesh = mesh or meshes.make_mesh()
     prepared = prepare(model, concepts, settings, mesh)
-    folder = ResultFolder(Path(out))
+    folder = ResultFolder(out)
     processes.in_order(lambda: folder.claim("capture", prepared.identity))
     if not folder.responses_ledger.is_closed:
         if processes.is_first():
@@ -290,9 +290,10 @@ def _run_blocks(folder: ResultFolder, prepared: Prepared) -> None:
     ledger = folder.responses_ledger
     blocks = plan.blocks()
     # A block of several processes counts once all have written their part.
+    there = ledger.finished()
     done = processes.agree(
         [
-            all(ledger.is_done(block * parts + part) for part in range(parts))
+            there.issuperset(range(block * parts, (block + 1) * parts))
             for block in range(len(blocks))
         ]
     )

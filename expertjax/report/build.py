@@ -15,7 +15,7 @@ SENTENCES = 5
 
 
 def build_report(
-    expertise: Expertise, gamma: float, folder: Path | None = None
+    expertise: Expertise, gamma: float, folder: Path | str | None = None
 ) -> Path:
     """Writes the report of one model.
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from expertjax.stores.ledger import write_atomically
+from expertjax.stores.paths import make_folder, readable, write_atomically
 
 # Concept, [N, K] responses -> [K, 2] lower and upper end.
 IntervalFn = Callable[[int, np.ndarray], np.ndarray]
@@ -85,7 +85,7 @@ class BestUnits:
         )
         buffer = io.BytesIO()
         table.to_parquet(buffer, index=False)
-        self._folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self._folder)
         write_atomically(self._path(block), buffer.getvalue())
 
     def table(self, num_blocks: int, keys: Sequence[str]) -> pd.DataFrame:
@@ -118,4 +118,4 @@ class BestUnits:
         return self._folder / f"{block:06d}.parquet"
 
     def _read(self, block: int) -> pd.DataFrame:
-        return pd.read_parquet(self._path(block))
+        return pd.read_parquet(readable(self._path(block)))

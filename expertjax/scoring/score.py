@@ -2,8 +2,6 @@
 
 import dataclasses
 import functools
-import os
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +20,7 @@ from expertjax.scoring.blocks import Scorer, make_scorer
 from expertjax.scoring.experts import BestUnits, IntervalFn
 from expertjax.scoring.intervals import Intervals
 from expertjax.scoring.settings import ScoreSettings
-from expertjax.stores import arrays
+from expertjax.stores import arrays, paths
 from expertjax.stores.folder import ResultFolder
 
 HELD_OUT = "ap_heldout"
@@ -59,7 +57,7 @@ def score(
     """
     settings = settings or ScoreSettings()
     array = responses.open_responses()
-    folder = ResultFolder(Path(out)) if out else responses
+    folder = ResultFolder(out) if out else responses
     keys, members = labels.memberships_over(responses, concepts)
     bounds = unit_blocks(array.shape, arrays.chunk_columns(array), settings.block_bytes)
     scoring = _Scoring(folder, keys, members, settings, bounds, mesh)
@@ -254,10 +252,9 @@ class _Scoring:
         self, blocks: Sequence[tuple[int, tuple[int, int]]]
     ) -> list[tuple[int, tuple[int, int]]]:
         """The (mark, bounds) of those that are still to be scored."""
-        ledger = self._folder.expertise_ledger
-        done = [mark for mark, _ in blocks if ledger.is_done(mark)]
-        self._best.resume(done)
-        return [block for block in blocks if block[0] not in set(done)]
+        done = self._folder.expertise_ledger.finished()
+        self._best.resume([mark for mark, _ in blocks if mark in done])
+        return [block for block in blocks if block[0] not in done]
 
     def create(self, concepts_per_shard: int) -> dict[str, ts.TensorStore]:
         """An array [C, U] for each metric, a shard for each block."""
@@ -317,7 +314,7 @@ class _Scoring:
     def clean(self) -> None:
         """Removes what is in `experts.parquet` now."""
         if processes.is_first():
-            shutil.rmtree(self._folder.experts_path, ignore_errors=True)
+            paths.remove_folder(self._folder.experts_path)
         processes.barrier("score: finished")
 
 
@@ -352,7 +349,7 @@ def _prepare(
     capture = responses.read_run()["capture"]
     identity = {
         "responses": capture["weights_sha256"] + ":" + capture["tokens_sha256"],
-        "responses_folder": os.path.relpath(responses.path, folder.path),
+        "responses_folder": paths.relative(responses.path, folder.path),
         "memberships_sha256": labels.memberships_digest(keys, members),
         "num_concepts": len(keys),
         "metrics": list(settings.metric_names),
@@ -363,13 +360,13 @@ def _prepare(
         "block_bytes": settings.block_bytes,
         **more,
     }
-    elsewhere = folder.path.resolve() != responses.path.resolve()
+    elsewhere = paths.resolved(folder.path) != paths.resolved(responses.path)
     if elsewhere:
         folder.claim("capture", capture)
     folder.claim("score", identity)
     if elsewhere:
         for name in ("units", "sentences", "dropped"):
-            shutil.copyfile(
+            paths.copy_file(
                 responses.path / f"{name}.parquet", folder.path / f"{name}.parquet"
             )
     if elsewhere or settings.holdout:

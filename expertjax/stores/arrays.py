@@ -15,6 +15,7 @@ import numpy as np
 import tensorstore as ts
 
 from expertjax.errors import InputError
+from expertjax.stores import paths
 
 DTYPES = {
     "float32": np.dtype(np.float32),
@@ -122,7 +123,7 @@ def open_array(path: Path) -> ts.TensorStore:
 
 def create_group(path: Path) -> None:
     """Makes a zarr3 group, the parent of named arrays."""
-    path.mkdir(parents=True, exist_ok=True)
+    paths.make_folder(path)
     metadata = {"zarr_format": 3, "node_type": "group", "attributes": {}}
     (path / "zarr.json").write_text(json.dumps(metadata))
 
@@ -215,7 +216,7 @@ def commit(array: ts.TensorStore, future: ts.WriteFutures) -> None:
 
 
 def _path(array: ts.TensorStore) -> str:
-    return array.kvstore.path if array.kvstore else "array"
+    return paths.location(array.kvstore.spec().to_json()) if array.kvstore else "array"
 
 
 def _reason(error: Exception) -> str:
@@ -226,8 +227,7 @@ def _reason(error: Exception) -> str:
 def _spec(path: Path) -> dict:
     return {
         "driver": "zarr3",
-        # Resolved, because TensorStore takes no "..".
-        "kvstore": {"driver": "file", "path": str(path.resolve())},
+        "kvstore": paths.kvstore(path),
         # The default keeps chunks in memory; blocks are read and written once.
         "context": {"cache_pool": {"total_bytes_limit": 0}},
         "recheck_cached_data": "open",

@@ -1,7 +1,6 @@
 """The result folder of one model: its files, its tables, whose run it is."""
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,9 @@ import pandas as pd
 import tensorstore as ts
 
 from expertjax.errors import InputError, join_problems
-from expertjax.stores import arrays
-from expertjax.stores.ledger import Ledger, write_atomically
+from expertjax.stores import arrays, paths
+from expertjax.stores.ledger import Ledger
+from expertjax.stores.paths import write_atomically
 
 FORMAT_VERSION = 2
 TABLES = (
@@ -27,8 +27,13 @@ class ResultFolder:
       path: the folder.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path | str) -> None:
+        """Opens it; nothing is made yet.
+
+        Raises:
+          InputError: see `paths.as_path`.
+        """
+        self.path = paths.as_path(path)
 
     @property
     def name(self) -> str:
@@ -71,7 +76,7 @@ class ResultFolder:
           InputError: the folder holds another run; says what differs.
         """
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
+            paths.make_folder(self.path)
         except OSError as error:
             raise InputError(
                 f"--out: the folder {self.path} cannot be made ({error.strerror}: "
@@ -129,12 +134,8 @@ class ResultFolder:
     def write_table(self, name: str, table: pd.DataFrame) -> None:
         """Writes `<name>.parquet`, whole or not at all."""
         assert name in TABLES, name
-        temporary = self.path / f".{name}.parquet.{os.getpid()}"
-        try:
+        with paths.aside(self.path / f"{name}.parquet") as temporary:
             table.to_parquet(temporary, index=False)
-            temporary.replace(self.path / f"{name}.parquet")
-        finally:
-            temporary.unlink(missing_ok=True)
 
     def read_table(self, name: str) -> pd.DataFrame:
         """Reads `<name>.parquet`.
@@ -144,7 +145,7 @@ class ResultFolder:
         """
         path = self.path / f"{name}.parquet"
         try:
-            return pd.read_parquet(path)
+            return pd.read_parquet(paths.readable(path))
         except (OSError, ValueError) as error:
             raise InputError(f"{path}: cannot be read ({error})") from error
 
@@ -209,9 +210,7 @@ class ResultFolder:
     @property
     def metrics(self) -> list[str]:
         """The metrics that are stored, by name."""
-        return sorted(
-            path.name for path in self.expertise_path.iterdir() if path.is_dir()
-        )
+        return paths.subfolders(self.expertise_path)
 
     def succeed(self) -> None:
         """Marks the whole run as finished."""

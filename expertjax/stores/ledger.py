@@ -6,10 +6,11 @@ ledger has been closed.
 """
 
 import json
-import os
+import re
 from pathlib import Path
 
 from expertjax.errors import InputError
+from expertjax.stores.paths import make_folder, names, write_atomically
 
 _CLOSED = "_SUCCESS"
 
@@ -25,9 +26,14 @@ class Ledger:
         """Has this block been committed?"""
         return self._path(block).is_file()
 
+    def finished(self) -> set[int]:
+        """The blocks that have been committed."""
+        there = (re.fullmatch(r"(\d{6,})\.json", name) for name in names(self._folder))
+        return {int(match[1]) for match in there if match}
+
     def mark(self, block: int, start: int, stop: int) -> None:
         """Notes that a block (rows or columns start to stop) has been committed."""
-        self._folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self._folder)
         content = {"block": block, "start": start, "stop": stop}
         write_atomically(self._path(block), json.dumps(content))
 
@@ -70,7 +76,8 @@ class Ledger:
         self._check_blocks(num_blocks)
 
     def _check_blocks(self, num_blocks: int) -> None:
-        missing = [i for i in range(num_blocks) if not self.is_done(i)]
+        there = self.finished()
+        missing = [i for i in range(num_blocks) if i not in there]
         if missing:
             raise InputError(
                 f"{self._path(missing[0])}: the mark of a finished block is missing "
@@ -80,16 +87,3 @@ class Ledger:
 
     def _path(self, block: int) -> Path:
         return self._folder / f"{block:06d}.json"
-
-
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Writes a small file whole or not at all, and down to the disk."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
