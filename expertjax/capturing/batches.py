@@ -15,10 +15,10 @@ import numpy as np
 from expertjax.concepts.tokens import TokenizedPool
 from expertjax.stores.arrays import MAX_SHARD_BYTES
 
-_GRAIN = 4  # buckets are multiples of this many tokens
+_GRAIN = 2  # buckets are multiples of this many tokens
 # What a bucket has to save to be worth its compilation.
 _LEAST_BATCHES = 2
-_LEAST_SHARE = 0.005  # of all tokens
+_LEAST_SHARE = 0.003  # of all tokens
 
 
 @dataclasses.dataclass(frozen=True)

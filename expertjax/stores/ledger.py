@@ -22,10 +22,6 @@ class Ledger:
         """Opens the ledger; the folder is made when the first block is marked."""
         self._folder = folder
 
-    def is_done(self, block: int) -> bool:
-        """Has this block been committed?"""
-        return self._path(block).is_file()
-
     def finished(self) -> set[int]:
         """The blocks that have been committed."""
         there = (re.fullmatch(r"(\d{6,})\.json", name) for name in names(self._folder))

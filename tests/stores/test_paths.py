@@ -141,13 +141,13 @@ def test_ledgers(place: Path):
     ledger = Ledger(place / "ledger")
     with pytest.raises(InputError, match="2 of 2"):
         ledger.close(2)
-    assert not ledger.is_done(0)
+    assert 0 not in ledger.finished()
     ledger.mark(0, 0, 10)
     # What another process marks is seen, though the folder has been listed.
     with pytest.raises(InputError, match=r"000001\.json.*1 of 2"):
         ledger.close(2)
     Ledger(place / "ledger").mark(1, 10, 20)
-    assert ledger.is_done(1)
+    assert 1 in ledger.finished()
     ledger.close(2)
     ledger.require_closed(place / "x.zarr")
     ledger.reopen()
