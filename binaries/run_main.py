@@ -2,12 +2,13 @@
 
 import contextlib
 import errno
+import os
 import sys
 from collections.abc import Callable, Sequence
 
 from absl import app, flags, logging
 
-from expertjax.errors import InputError, Stopped
+from expertjax.errors import InputError, PartnerLost, Stopped
 from expertjax.runtime.stopping import stop_on_sigterm
 
 # The disk or a path refuses, which is no defect of ours.
@@ -46,6 +47,10 @@ def run_main(
             return _TRY_AGAIN
         except InputError as error:
             print(f"error: {error}", file=sys.stderr)
+            if isinstance(error, PartnerLost):
+                # The ordinary way out would wait for the one that is gone.
+                sys.stderr.flush()
+                os._exit(1)
         except OSError as error:
             if error.errno not in _DISK:
                 raise

@@ -24,3 +24,7 @@ def join_problems(title: str, problems: list[str], limit: int = 20) -> str:
     if len(problems) > limit:
         shown.append(f"... and {len(problems) - limit} more")
     return title + "".join(f"\n  - {problem}" for problem in shown)
+
+
+class PartnerLost(InputError):
+    """Another process of the job has ended, so that this one cannot go on."""

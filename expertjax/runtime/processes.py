@@ -1,5 +1,6 @@
 """Several processes at the same job, by JAX's own runtime."""
 
+import contextlib
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
@@ -8,11 +9,24 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from expertjax.errors import InputError
+from expertjax.errors import InputError, PartnerLost
 
 Item = TypeVar("Item")
 
 _HEARTBEAT_SECONDS = 30  # after which the others end where one has vanished
+
+
+@contextlib.contextmanager
+def _together() -> Iterator[None]:
+    """While processes wait for each other, the end of one is an error in all."""
+    try:
+        yield
+    # On CPUs the failure of a collective arrives as a ValueError.
+    except (jax.errors.JaxRuntimeError, ValueError) as error:
+        raise PartnerLost(
+            "another process of this job has ended or cannot be reached; see what it "
+            f"says, then run the same command in all of them again ({error})"
+        ) from error
 
 
 def start(coordinator: str, num_processes: int, process_id: int) -> None:
@@ -75,7 +89,8 @@ def share(items: Sequence[Item], num_shares: int = 0, which: int = 0) -> list[It
 def rounds(items: Iterable[Item], count: int) -> Iterator[Item | None]:
     """This process's `count` items, then None until all have had as many turns."""
     if jax.process_count() > 1:
-        count = int(multihost_utils.process_allgather(np.array(count)).max())
+        with _together():
+            count = int(multihost_utils.process_allgather(np.array(count)).max())
     yield from itertools.islice(itertools.chain(items, itertools.repeat(None)), count)
 
 
@@ -83,7 +98,9 @@ def agree(values: Sequence[bool]) -> list[bool]:
     """What the first process says, in all of them."""
     if jax.process_count() == 1:
         return list(values)
-    return multihost_utils.broadcast_one_to_all(np.array(values, bool)).tolist()
+    with _together():
+        said = multihost_utils.broadcast_one_to_all(np.array(values, bool))
+        return np.asarray(said).tolist()
 
 
 def in_order(action: Callable[[], object]) -> None:
@@ -99,10 +116,12 @@ def any_of(flag: bool) -> bool:
     """Is it true in any process? All have to ask."""
     if jax.process_count() == 1:
         return flag
-    return bool(multihost_utils.process_allgather(np.array(flag)).any())
+    with _together():
+        return bool(multihost_utils.process_allgather(np.array(flag)).any())
 
 
 def barrier(name: str) -> None:
     """Waits for all processes."""
     if jax.process_count() > 1:
-        multihost_utils.sync_global_devices(name)
+        with _together():
+            multihost_utils.sync_global_devices(name)
