@@ -17,6 +17,9 @@ from binaries.run_main import run_main
 
 FLAGS = flags.FLAGS
 define_capture_flags()
+flags.DEFINE_bool(
+    "dry_run", False, "Only say what it would cost: tokens, operations, bytes."
+)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -31,6 +34,12 @@ def main(argv: Sequence[str]) -> None:
         capture=settings_from_flags(ej.CaptureSettings),
         steps=("capture",),
     )
+    if FLAGS.dry_run:
+        costs = ej.capture_costs(
+            FLAGS.model, FLAGS.concepts, settings, FLAGS.model_name
+        )
+        print(costs.T.to_string(header=False))
+        return
     folders = ej.find_experts(
         FLAGS.model, FLAGS.concepts, FLAGS.out, settings, FLAGS.model_name
     )

@@ -27,6 +27,7 @@ _WHERE = {
     "UnitTable": "expertjax.models.sites",
     "average_precision": "expertjax.scoring.average_precision",
     "capture": "expertjax.api",
+    "capture_costs": "expertjax.api",
     "find_experts": "expertjax.api",
     "load_concepts": "expertjax.api",
     "load_model": "expertjax.checkpoints.load",

@@ -2,14 +2,16 @@
 
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from jax.sharding import Mesh
 
 from expertjax.analysis.expertise import Expertise
 from expertjax.capturing import capture as capture_room
+from expertjax.capturing.cost import capture_cost
 from expertjax.capturing.settings import CaptureSettings
 from expertjax.checkpoints.load import Model, load_model
 from expertjax.checkpoints.series import Member, expand
@@ -144,20 +146,12 @@ def find_experts(
       InputError: see `load_model`, `load_concepts`, `capture`, `score`.
     """
     settings = settings or FindSettings()
-    keep_compiled(settings.compile_cache)
     out = as_path(out)
+    keep_compiled(settings.compile_cache)
     mesh = make_mesh(settings.mesh)
-    members = settings.shard(_expand(models, names))
-    concept_set = load_concepts(
-        concepts,
-        num_per_concept=settings.capture.num_per_concept,
-        data_seed=settings.capture.data_seed,
-    )
     folders = []
-    tokenizers: dict[Path | None, Any] = {None: None}  # each is loaded once
-    for member in members:
-        model = _load(member, settings, mesh, tokenizers)
-        place = out / member.name
+    for model, concept_set in _jobs(models, concepts, settings, mesh, names):
+        place = out / model.name
         if settings.keep_responses:
             folder = capture(model, concept_set, place, settings.capture, mesh)
             del model  # before the next one is loaded
@@ -182,6 +176,56 @@ def find_experts(
         processes.barrier("find_experts: finished")
         folders.append(folder)
     return folders
+
+
+def capture_costs(
+    models: Sequence[str],
+    concepts: Path | str,
+    settings: FindSettings | None = None,
+    names: Sequence[str] = (),
+) -> pd.DataFrame:
+    """What the capture of some models would cost; nothing is run or written.
+
+    Args:
+      models: as for `find_experts`.
+      concepts: concept folder.
+      settings: see `FindSettings`.
+      names: as for `find_experts`.
+
+    Returns:
+      a row for each model: see `capturing.cost.Cost`.
+
+    Raises:
+      InputError: see `load_model`, `load_concepts`.
+    """
+    settings = settings or FindSettings()
+    mesh = make_mesh(settings.mesh)
+    rows = []
+    for model, concept_set in _jobs(models, concepts, settings, mesh, names):
+        prepared = capture_room.prepare(model, concept_set, settings.capture, mesh)
+        cost = capture_cost(prepared)
+        row = {"model": model.name, **dataclasses.asdict(cost)}
+        rows.append(row | {"padding": cost.padding})
+    return pd.DataFrame(rows)
+
+
+def _jobs(
+    models: Sequence[str],
+    concepts: Path | str,
+    settings: FindSettings,
+    mesh: Mesh,
+    names: Sequence[str],
+) -> Iterator[tuple[Model, ConceptSet]]:
+    """Each model with the concepts, loaded when its turn has come."""
+    members = settings.shard(_expand(models, names))
+    concept_set = load_concepts(
+        concepts,
+        num_per_concept=settings.capture.num_per_concept,
+        data_seed=settings.capture.data_seed,
+    )
+    tokenizers: dict[Path | None, Any] = {None: None}  # each is loaded once
+    for member in members:
+        yield _load(member, settings, mesh, tokenizers), concept_set
 
 
 def _load(

@@ -17,7 +17,7 @@ from expertjax.stores.arrays import MAX_SHARD_BYTES
 
 _GRAIN = 2  # buckets are multiples of this many tokens
 # What a bucket has to save to be worth its compilation.
-_LEAST_BATCHES = 2
+_LEAST_BATCHES = 1
 _LEAST_SHARE = 0.003  # of all tokens
 
 
