@@ -21,6 +21,7 @@ setup(
         "llvmlite>=0.46",
         "matplotlib>=3.9",
         "ml_dtypes>=0.5",
+        "nltk>=3.9",
         "numba>=0.63",
         "numpy>=2.0",
         "optax>=0.2.6",

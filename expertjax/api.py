@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 from jax.sharding import Mesh
 
-from expertjax.analysis.expertise import Expertise
+from expertjax.analysis import expertise as analysis
 from expertjax.capturing import capture as capture_room
 from expertjax.capturing.cost import capture_cost
 from expertjax.capturing.settings import CaptureSettings
@@ -18,6 +18,10 @@ from expertjax.checkpoints.series import Member, expand
 from expertjax.concepts.files import check_name, read_concepts
 from expertjax.concepts.pool import ConceptSet, build_concept_set
 from expertjax.errors import InputError
+from expertjax.generation import generate as generate_room
+from expertjax.generation.interventions import Intervention, make_edit
+from expertjax.generation.settings import GenerateSettings
+from expertjax.models.unit_edits import UnitEdit
 from expertjax.runtime import processes
 from expertjax.runtime.compile_cache import keep_compiled
 from expertjax.runtime.mesh import make_mesh
@@ -31,6 +35,46 @@ from expertjax.stores.paths import as_path
 _ASSETS = Path(__file__).parent / "assets"
 EXAMPLE_MODEL = _ASSETS / "models" / "gpt2_wordnet"
 EXAMPLE_CONCEPTS = _ASSETS / "concepts" / "wordnet_topics"
+
+
+class Expertise(analysis.Expertise):
+    """A result: its tables, and the edits that are made from it."""
+
+    def edit(self, concept: str, **intervention: Any) -> UnitEdit:
+        """Any edit; see `generation.interventions.Intervention` for the arguments.
+
+        Raises:
+          InputError: see `generation.interventions.make_edit`.
+        """
+        return make_edit(self, concept, Intervention(**intervention))
+
+    def force(
+        self, concept: str, k: int = 50, value: str = "on_p50", **more: Any
+    ) -> UnitEdit:
+        """Sets the k best units of a concept to a metric's value or a number."""
+        return self.edit(concept, edit="force", num_units=k, value=str(value), **more)
+
+    def ablate(self, concept: str, k: int = 50, **more: Any) -> UnitEdit:
+        """Sets the k best units to 0."""
+        return self.edit(concept, edit="ablate", num_units=k, **more)
+
+    def damp(
+        self, concept: str, k: int = 50, strength: float = 0.5, **more: Any
+    ) -> UnitEdit:
+        """Multiplies the k best units by `strength`."""
+        return self.edit(concept, edit="damp", num_units=k, strength=strength, **more)
+
+    def aura(self, concept: str, k: int = 50, **more: Any) -> UnitEdit:
+        """Damps the k best units by their AUROC."""
+        return self.edit(concept, edit="aura", num_units=k, **more)
+
+    def transport(
+        self, concept: str, k: int = 50, strength: float = 1.0, **more: Any
+    ) -> UnitEdit:
+        """Maps the responses of the k best units to negatives onto positives'."""
+        return self.edit(
+            concept, edit="transport", num_units=k, strength=strength, **more
+        )
 
 
 def load_concepts(
@@ -47,6 +91,29 @@ def load_concepts(
       InputError: lists everything that is wrong with the files.
     """
     return build_concept_set(read_concepts(Path(folder)), num_per_concept, data_seed)
+
+
+def generate(
+    model: Model,
+    prompt: str | Sequence[str],
+    edit: UnitEdit | Sequence[UnitEdit | None] | None = None,
+    seeds: Sequence[int] = (0,),
+    **settings: Any,
+) -> pd.DataFrame:
+    """Writes texts; see `expertjax.generation.generate.generate`.
+
+    Args:
+      model: of a causal family.
+      prompt: one or several.
+      edit: one or several; None leaves the model as it is.
+      seeds: a text each.
+      **settings: of `GenerateSettings`.
+    """
+    prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+    edits = [edit] if edit is None or isinstance(edit, UnitEdit) else list(edit)
+    return generate_room.generate(
+        model, prompts, edits, list(seeds), GenerateSettings(**settings)
+    )
 
 
 def capture(

@@ -22,6 +22,7 @@ ROOMS = (
     "scoring",
     "storeless",
     "analysis",
+    "generation",
     "report",
     "api",
     "__init__",
@@ -34,7 +35,15 @@ STRANGERS = {
     "training": {"runtime", "stores"},
     "scoring": {"models", "checkpoints", "capturing"},
     "analysis": {"models", "checkpoints", "capturing", "scoring", "storeless"},
-    "report": {"models", "checkpoints", "capturing", "scoring", "storeless"},
+    "generation": {"capturing", "scoring", "storeless", "stores"},
+    "report": {
+        "generation",
+        "models",
+        "checkpoints",
+        "capturing",
+        "scoring",
+        "storeless",
+    },
 }
 # Reads `pytorch_model.bin`, which nothing else reads safely.
 TORCH = PACKAGE / "checkpoints" / "torch_bin.py"

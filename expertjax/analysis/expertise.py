@@ -160,6 +160,23 @@ class Expertise:
             table.insert(3, "held out", held_out.round(3))
         return table.sort_values("best AP", ascending=False, ignore_index=True)
 
+    def responses(self, units: np.ndarray) -> np.ndarray:
+        """[N, K] float32 responses of some units to the whole pool.
+
+        Raises:
+          InputError: they were not kept.
+        """
+        way = self.folder.read_run()["score"]["responses_folder"]
+        source = ResultFolder(paths.follow(self.folder.path, way))
+        array = source.open_responses()
+        return arrays.read(array, slice(0, array.shape[0]), units)
+
+    def members(self, concept: str) -> tuple[np.ndarray, np.ndarray]:
+        """The labelled sentences of a concept: [n] rows of the pool, [n] 1 or 0."""
+        table = self.folder.read_table("memberships")
+        rows = table[table["concept"] == self.concepts["concept"][self.row(concept)]]
+        return rows["sentence"].to_numpy(), rows["label"].to_numpy()
+
     def most_exciting(
         self, units: Sequence[int], k: int = 5
     ) -> dict[int, pd.DataFrame]:
@@ -168,12 +185,8 @@ class Expertise:
         Returns:
           unit -> table of sentence, text, response.
         """
-        run = self.folder.read_run()
-        way = run["score"]["responses_folder"]
-        source = ResultFolder(paths.follow(self.folder.path, way))
-        array = source.open_responses()
         columns = np.array(sorted(set(units)), dtype=np.int64)
-        x_NxK = arrays.read(array, slice(0, array.shape[0]), columns)
+        x_NxK = self.responses(columns)
         text = self.folder.read_table("sentences")["text"]
         tables = {}
         for column, unit in enumerate(columns):

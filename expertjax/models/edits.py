@@ -23,12 +23,18 @@ class Edit:
     other values never retraces a jitted model.
 
     Attributes:
-      scale: site name -> [L, F], or [L, B, F] for another edit per sentence.
+      scale: site name -> [L, F], or [L, B, F] for another edit per sentence, or
+        [L, E, F] where a probe's `choice` says which of E edits a sentence gets.
       shift: likewise.
     """
 
     scale: Mapping[str, Array]
     shift: Mapping[str, Array]
+
+    @classmethod
+    def stack(cls, edits: Sequence["Edit"]) -> "Edit":
+        """Several edits [L, F] as one [L, E, F], for a probe with a `choice`."""
+        return jax.tree.map(lambda *parts: jnp.stack(parts, axis=1), *edits)
 
     @classmethod
     def identity(cls, sites: Sequence[Site], num_layers: int) -> "Edit":
@@ -111,6 +117,8 @@ class Probe(NamedTuple):
       cache: keys and values of earlier tokens, or None.
       depth: layers to run, where what comes above them is of no interest; None runs
         all. What the model returns beside the pooled sites is of no use then.
+      choice: [B] int: of several edits, [L, E, F], the one that each sentence gets.
+      slots: without a cache, how many tokens there is to be room for in a new one.
     """
 
     edit: Edit | None = None
@@ -118,6 +126,8 @@ class Probe(NamedTuple):
     record: frozenset[str] = frozenset()
     cache: Cache | None = None
     depth: int | None = None
+    choice: Array | None = None
+    slots: int | None = None
 
 
 PLAIN = Probe()  # only compute
@@ -145,6 +155,8 @@ class Tap:
         edit, pool, record, *_ = self._probe
         if edit is not None and site in edit.scale:
             scale, shift = edit.scale[site], edit.shift[site]
+            if self._probe.choice is not None:
+                scale, shift = scale[self._probe.choice], shift[self._probe.choice]
             if scale.ndim == 2:  # an edit per sentence: the same at all tokens
                 scale, shift = scale[:, None, :], shift[:, None, :]
             z_BxTxF = (scale * z_BxTxF + shift).astype(z_BxTxF.dtype)
@@ -155,7 +167,13 @@ class Tap:
     def remember(self, k_BxTxGxK: Array, v_BxTxGxK: Array) -> tuple[Array, Array]:
         """The keys and values to attend to: these, and those of the cache."""
         if self.cache is None:
-            return k_BxTxGxK, v_BxTxGxK
+            slots = self._probe.slots
+            if slots is None:
+                return k_BxTxGxK, v_BxTxGxK
+            room = ((0, 0), (0, slots - k_BxTxGxK.shape[1]), (0, 0), (0, 0))
+            keys, values = jnp.pad(k_BxTxGxK, room), jnp.pad(v_BxTxGxK, room)
+            self.cache = Cache(keys, values, jnp.int32(0))
+            return keys, values
         keys, values, length = self.cache
         start = (0, length, 0, 0)
         keys = jax.lax.dynamic_update_slice(keys, k_BxTxGxK.astype(keys.dtype), start)

@@ -152,8 +152,9 @@ def scan_blocks(
     if probe.depth is not None:
         scanned = jax.tree.map(lambda leaf: leaf[: probe.depth], scanned)
     x_BxTxD, (recorded, kept) = jax.lax.scan(body, x_BxTxD, scanned)
-    if cache is not None:
-        cache = Cache(kept[0], kept[1], cache.length + x_BxTxD.shape[1])
+    if kept is not None:
+        length = jnp.int32(0) if cache is None else cache.length
+        cache = Cache(kept[0], kept[1], length + x_BxTxD.shape[1])
     return x_BxTxD, recorded, cache
 
 

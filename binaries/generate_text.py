@@ -1,0 +1,125 @@
+"""A language model writes while a concept's units are edited.
+
+python -m binaries.generate_text --model=FOLDER --expertise=OUT/<model_name>
+  --concept=sense/football-1_04_00__ --prompt='Once upon a time' --num_units=0,10,50
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from absl import flags
+
+from binaries.common_flags import settings_from_flags
+from binaries.run_main import run_main
+
+if TYPE_CHECKING:  # brings JAX, which --help does without
+    from expertjax.models.unit_edits import UnitEdit
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("model", None, "As in find_experts; causal.", required=True)
+flags.DEFINE_string("expertise", None, "OUT/<model_name> of this model.")
+flags.DEFINE_string("concept", None, "group/name; default: no edit.")
+flags.DEFINE_multi_string("prompt", ["Once upon a time"], "To go on from; repeatable.")
+flags.DEFINE_list("num_units", ["50"], "How many units are edited; several: a sweep.")
+flags.DEFINE_enum(
+    "select", "top", ["top", "bottom", "random", "gamma"], "Which units, by AP."
+)
+flags.DEFINE_integer("band", 0, "Leaves out so many times num_units that come first.")
+flags.DEFINE_integer("select_seed", 0, "For --select=random.")
+flags.DEFINE_enum(
+    "edit",
+    "force",
+    ["force", "ablate", "damp", "aura", "gaussian", "transport"],
+    "What is done to the units; see README.",
+)
+flags.DEFINE_string(
+    "value", "on_p50", "What units are forced to: a metric or a number."
+)
+flags.DEFINE_float("strength", 1.0, "Of damp (the factor), gaussian and transport.")
+flags.DEFINE_float("gamma", 0.9, "For --select=gamma.")
+flags.DEFINE_enum(
+    "edit_tokens", "all", ["all", "new"], "Edit at all tokens or at new ones only."
+)
+flags.DEFINE_integer("num_samples", 1, "Texts for each prompt and number of units.")
+flags.DEFINE_integer("seed", 0, "Seed of the first of them; the others follow.")
+flags.DEFINE_integer("max_new_tokens", 20, "The most tokens after a prompt.")
+flags.DEFINE_float("temperature", 0.8, "Divides logits; 0: the likeliest token.")
+flags.DEFINE_float("top_p", 0.9, "Only the likeliest tokens of this probability.")
+flags.DEFINE_integer("top_k", 0, "Only so many likeliest tokens; 0: all.")
+flags.DEFINE_float("repetition_penalty", 1.0, "Of tokens that are there already.")
+flags.DEFINE_integer("batch_size", 64, "Texts that are written at a time.")
+flags.DEFINE_list("words", [], "Of the concept, whose share is told.")
+flags.DEFINE_string("out", None, "CSV file; default: texts are only shown.")
+flags.DEFINE_string("save_edit", None, "JSON file for the (last) edit.")
+
+
+def main(argv: Sequence[str]) -> None:
+    """Writes the texts, shows them and what is to be said of them."""
+    del argv
+    import expertjax as ej
+    from expertjax.generation.generate import generate
+    from expertjax.generation.sweep import score_texts
+    from expertjax.generation.table import selfcond_table
+    from expertjax.stores.paths import as_path, write_atomically
+
+    settings = settings_from_flags(ej.GenerateSettings)
+    edits = _edits()
+    model = ej.load_model(FLAGS.model)
+    seeds = range(FLAGS.seed, FLAGS.seed + FLAGS.num_samples)
+    single = len(edits) * len(FLAGS.prompt) * len(seeds) == 1
+    texts = generate(model, FLAGS.prompt, edits, seeds, settings, _show(single))
+    texts["perplexity"] = ej.perplexity(model, list(texts["sentence"]))
+    scores = score_texts(texts, FLAGS.words)
+    scores.insert(0, "num_units", [0 if e is None else len(e) for e in edits])
+    if single:
+        print()
+    else:
+        for sentence in texts["sentence"].head(20):
+            print(repr(sentence))
+    print(scores.drop(columns="edit").round(3).to_string(index=False))
+    if FLAGS.out:
+        content = selfcond_table(texts, edits).to_csv(index=False)
+        write_atomically(as_path(FLAGS.out), content)
+        print(f"texts: {FLAGS.out}")
+    if FLAGS.save_edit and edits[-1] is not None:
+        edits[-1].save(FLAGS.save_edit)
+
+
+def _show(single: bool) -> Callable[[str], None] | None:
+    """A single text is shown as it is written."""
+    if not single:
+        return None
+    print(FLAGS.prompt[0], end="", flush=True)
+    return lambda text: print(text, end="", flush=True)
+
+
+def _edits() -> "list[UnitEdit | None]":
+    """An edit for each number of units; None where nothing is edited."""
+    import expertjax as ej
+    from expertjax.errors import InputError
+    from expertjax.generation.interventions import Intervention, make_edit
+
+    if not FLAGS.concept:
+        return [None]
+    if not FLAGS.expertise:
+        raise InputError("--concept needs --expertise=OUT/<model_name>")
+    expertise = ej.Expertise.open(FLAGS.expertise)
+    edits = []
+    for text in FLAGS.num_units:
+        try:
+            k = int(text)
+        except ValueError:
+            raise InputError(f"--num_units={text}: expected whole numbers") from None
+        fields: dict[str, Any] = {name: FLAGS[name].value for name in _FIELDS} | {
+            "num_units": k
+        }
+        edit = make_edit(expertise, FLAGS.concept, Intervention(**fields))
+        edits.append(edit if k or FLAGS.select == "gamma" else None)
+    return edits
+
+
+_FIELDS = ("edit", "select", "band", "value", "strength", "gamma", "select_seed")
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,1 @@
+"""Generation: a language model writes while some of its units are edited."""

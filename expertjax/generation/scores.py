@@ -1,0 +1,62 @@
+"""What can be said of texts that were written: words, diversity."""
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def has_word(texts: Sequence[str], words: Sequence[str]) -> np.ndarray:
+    """[N] bool: does a text contain one of the words, as a word of its own?"""
+    pattern = re.compile(
+        r"\b(" + "|".join(map(re.escape, words)) + r")\b", re.IGNORECASE
+    )
+    return np.array([bool(pattern.search(text)) for text in texts], bool)
+
+
+def begins_with_word(
+    continuations: Sequence[str], words: Sequence[str], num_characters: int = 5
+) -> np.ndarray:
+    """[N] bool: is one of the words in a continuation's first characters?
+
+    The rule of Suau et al. 2022 (section 4.2) for the probability of a pronoun: it has
+    to stand, as a word of its own, within the first five characters.
+    """
+    return has_word([text[:num_characters] for text in continuations], words)
+
+
+def self_bleu(
+    texts: Sequence[str], n: int = 4, num_samples: int = 0, seed: int = 0
+) -> float:
+    """Self-BLEU: how like each other texts are (Zhu et al. 2018, section 4.1).
+
+    The mean BLEU of each text against all others, with nltk's definition and its
+    smoothing method 1; n-grams up to n count alike.
+
+    Args:
+      texts: at least two.
+      n: of the longest n-grams.
+      num_samples: texts whose BLEU is taken, drawn; 0 for all.
+      seed: of the draw.
+
+    Returns:
+      from 0, all different, to 1, all the same.
+    """
+    from nltk.translate.bleu_score import SmoothingFunction, sentence_bleu
+
+    words = [text.split() for text in texts]
+    chosen = np.arange(len(texts))
+    if 0 < num_samples < len(texts):
+        random = np.random.default_rng(seed)
+        chosen = random.choice(len(texts), num_samples, replace=False)
+    smoothing = SmoothingFunction().method1
+    scores = [
+        sentence_bleu(
+            words[:i] + words[i + 1 :],
+            words[i],
+            weights=(1 / n,) * n,
+            smoothing_function=smoothing,
+        )
+        for i in chosen
+    ]
+    return float(np.mean(scores))

@@ -1,0 +1,138 @@
+"""What a concept's edits do to what is written: tables over k, and parity.
+
+The experiments of Suau et al. 2022 (*Self-Conditioning Pre-Trained Language Models*,
+section 4), for any concepts and words.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from expertjax.checkpoints.load import Model
+from expertjax.generation.generate import generate
+from expertjax.generation.perplexity import perplexity
+from expertjax.generation.scores import begins_with_word, has_word, self_bleu
+from expertjax.generation.settings import GenerateSettings
+from expertjax.models.unit_edits import UnitEdit
+
+_BLEU_TEXTS = 100
+
+
+def score_texts(texts: pd.DataFrame, words: Sequence[str] = ()) -> pd.DataFrame:
+    """What is said of each edit's texts.
+
+    Args:
+      texts: from `generate`, with a column perplexity.
+      words: of the concept.
+
+    Returns:
+      a row for each edit: edit (its number), num_texts, with_word (the share of
+      continuations that have one of the words), perplexity (median over texts),
+      self_bleu_3 and self_bleu_4.
+    """
+    rows = []
+    for edit, group in texts.groupby("edit", sort=True):
+        written = list(group["continuation"])
+        row: dict[str, object] = {"edit": edit, "num_texts": len(group)}
+        if words:
+            row["with_word"] = has_word(written, words).mean()
+        row["perplexity"] = group["perplexity"].median()
+        for n in (3, 4):
+            several = len(written) > 1
+            row[f"self_bleu_{n}"] = (
+                self_bleu(written, n, _BLEU_TEXTS) if several else np.nan
+            )
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+@dataclasses.dataclass(frozen=True)
+class Side:
+    """One side of a parity experiment.
+
+    Attributes:
+      name: e.g. "woman".
+      words: that count for it, e.g. she and her.
+      edits: k -> the edit that forces k units of its concept; 0 -> None.
+    """
+
+    name: str
+    words: tuple[str, ...]
+    edits: Mapping[int, UnitEdit | None]
+
+
+def parity(
+    model: Model,
+    prompts: Sequence[str],
+    sides: Sequence[Side],
+    seeds: Sequence[int],
+    settings: GenerateSettings,
+) -> pd.DataFrame:
+    """How often the words of two sides are written, over k, for the edits of each.
+
+    All edits, prompts and seeds are one sweep.
+
+    Args:
+      model: of a causal family.
+      prompts: without a word of either side.
+      sides: two of them.
+      seeds: for each prompt.
+      settings: of generation.
+
+    Returns:
+      a row for each side that is forced, k and prompt: forced, num_units, context,
+      `p_<name>` of each side (share of the seeds whose continuation begins with a word
+      of it), difference (first side's less second's), perplexity (mean of the texts').
+    """
+    edits: list[UnitEdit | None] = []
+    labels = []
+    for side in sides:
+        for k, edit in side.edits.items():
+            edits.append(edit)
+            labels.append((side.name, k))
+    texts = generate(model, prompts, edits, seeds, settings)
+    for side in sides:
+        begins = begins_with_word(list(texts["continuation"]), side.words)
+        texts[f"p_{side.name}"] = begins.astype(float)
+    texts["perplexity"] = perplexity(model, list(texts["sentence"]))
+    shares = [f"p_{side.name}" for side in sides]
+    table = texts.groupby(["edit", "context"], sort=False, as_index=False)[
+        [*shares, "perplexity"]
+    ].mean()
+    table.insert(0, "forced", [labels[edit][0] for edit in table["edit"]])
+    table.insert(1, "num_units", [labels[edit][1] for edit in table["edit"]])
+    table["difference"] = table[shares[0]] - table[shares[1]]
+    return table.drop(columns="edit")
+
+
+def parity_points(table: pd.DataFrame) -> pd.DataFrame:
+    """Where the difference crosses zero, for each prompt and side that is forced.
+
+    Args:
+      table: from `parity`.
+
+    Returns:
+      forced, context, num_units: the first k from which on the difference has not the
+      sign of k = 0, interpolated between the k before and this one; 0 where it is zero
+      to begin with, NaN where it never crosses.
+    """
+    rows = []
+    for (forced, context), group in table.groupby(["forced", "context"], sort=False):
+        group = group.sort_values("num_units")
+        k = group["num_units"].to_numpy(float)
+        difference = group["difference"].to_numpy(float)
+        rows.append((forced, context, _crossing(k, difference)))
+    return pd.DataFrame(rows, columns=["forced", "context", "num_units"])
+
+
+def _crossing(k: np.ndarray, difference: np.ndarray) -> float:
+    if difference[0] == 0:
+        return 0.0
+    crossed = np.flatnonzero(difference * difference[0] <= 0)
+    if not len(crossed):
+        return float("nan")
+    i = crossed[0]
+    before, after = difference[i - 1], difference[i]
+    return float(k[i - 1] + (k[i] - k[i - 1]) * before / (before - after))
