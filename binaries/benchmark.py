@@ -5,6 +5,7 @@ python -m binaries.benchmark --what=compiling
 python -m binaries.benchmark --what=capture --model=gpt2-small --concepts=FOLDER
 python -m binaries.benchmark --what=scoring --workload=paper
 python -m binaries.benchmark --what=scaling
+python -m binaries.benchmark --what=generation --model=FOLDER
 """
 
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ FLAGS = flags.FLAGS
 flags.DEFINE_enum(
     "what",
     None,
-    ["loading", "compiling", "capture", "scoring", "scaling"],
+    ["loading", "compiling", "capture", "scoring", "scaling", "generation"],
     "capture: beside torch and the reference's way; scoring: beside scikit-learn, "
     "numpy and torch; scaling: over concepts and units.",
     required=True,
@@ -25,7 +26,7 @@ flags.DEFINE_enum(
 flags.DEFINE_multi_string(
     "model",
     [],
-    "For loading and capture: a folder or GGUF file; for capture also gpt2-small, of "
+    "For loading, capture and generation: a folder or GGUF file, or gpt2-small, of "
     "random weights. Repeatable.",
 )
 flags.DEFINE_string("concepts", None, "For capture: concept folder.")
@@ -56,6 +57,11 @@ def main(argv: Sequence[str]) -> None:
             FLAGS.model, FLAGS.concepts, FLAGS.num_sentences, FLAGS.repeats
         ):
             print(report, flush=True)
+        return
+    if FLAGS.what == "generation":
+        from binaries.benchmarks.generating import generation_tables
+
+        print("\n".join(generation_tables(FLAGS.model, FLAGS.repeats)))
         return
     if FLAGS.what == "loading":
         from binaries.benchmarks.loading import loading_table

@@ -83,7 +83,7 @@ def capture_reports(
     for model in models:
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary)
-            path = _huggingface_folder(model, folder)
+            path = huggingface_folder(model, folder)
             job = Job(str(path), concepts, num_sentences, _sites(path))
             # A process of its own: what it allocates must not hide a peak.
             job = dataclasses.replace(job, **_in_a_process("budget", job, folder))
@@ -92,7 +92,7 @@ def capture_reports(
             yield f"{_heading(name, job, turns, error)}\n{_table(turns)}\n"
 
 
-def _huggingface_folder(model: str, folder: Path) -> Path:
+def huggingface_folder(model: str, folder: Path) -> Path:
     """The model in the form that both sides can load."""
     from expertjax.api import EXAMPLE_MODEL
     from expertjax.checkpoints.load import load_model, save_huggingface

@@ -57,7 +57,11 @@ class State(NamedTuple):
 
 
 class Decoder:
-    """A causal model that writes; compiled once for each shape of batch."""
+    """A causal model that writes.
+
+    Compiled once for each architecture and shape of batch, however often a decoder is
+    made.
+    """
 
     def __init__(self, model: Model, edit_prompt: bool = True) -> None:
         """Takes a model.
@@ -76,9 +80,6 @@ class Decoder:
             )
         self.model = model
         self._edit_prompt = edit_prompt
-        self._begin = jax.jit(self._begin_traced, static_argnames="num_new")
-        # The state is given away, so that the cache is not held twice.
-        self._advance = jax.jit(self._advance_traced, donate_argnames="state")
 
     def begin(self, prompts_BxP: np.ndarray, job: Job, num_new: int) -> State:
         """Reads the prompts and writes the first token.
@@ -98,54 +99,72 @@ class Decoder:
                 f"--max_new_tokens={num_new}: with the longest prompt that is {total} "
                 f"tokens, and {self.model.name} has only {most} positions"
             )
-        return self._begin(self.model.params, prompts_BxP, job, num_new=num_new)
+        return _begin(
+            self.model.graphdef,
+            self.model.params,
+            prompts_BxP,
+            job,
+            num_new=num_new,
+            edit_prompt=self._edit_prompt,
+        )
 
     def advance(self, state: State, job: Job, count: int) -> State:
         """Writes on until there are `count` tokens, or all texts have ended."""
-        return self._advance(self.model.params, state=state, job=job, count=count)
+        return _advance(self.model.graphdef, self.model.params, state, job, count)
 
-    def _begin_traced(
-        self, params: Any, tokens_BxP: Array, job: Job, num_new: int
-    ) -> State:
-        module = nnx.merge(self.model.graphdef, params)
-        batch, length = tokens_BxP.shape
-        inputs = _inputs(tokens_BxP, job, jnp.int32(0), length + num_new)
-        edit = job.edit if self._edit_prompt else None
-        probe = Probe(edit=edit, choice=job.choice, slots=length + num_new)
-        out = module(inputs, probe)
-        logits_BxV = module.logits(out.hidden[:, -1:])[:, 0]
-        rows = jnp.arange(batch)[:, None]
-        is_real = jnp.arange(length) >= job.start[:, None]
-        seen = jnp.zeros(logits_BxV.shape, bool).at[rows, tokens_BxP].max(is_real)
-        state = State(
-            cache=out.cache,
-            written=jnp.full((batch, num_new), job.pad_id, jnp.int32),
-            num_written=jnp.int32(0),
-            done=jnp.zeros(batch, bool),
-            seen=seen,
+
+@functools.partial(jax.jit, static_argnames=("graphdef", "num_new", "edit_prompt"))
+def _begin(
+    graphdef: nnx.GraphDef,
+    params: Any,
+    tokens_BxP: Array,
+    job: Job,
+    *,
+    num_new: int,
+    edit_prompt: bool,
+) -> State:
+    module = nnx.merge(graphdef, params)
+    batch, length = tokens_BxP.shape
+    inputs = _inputs(tokens_BxP, job, jnp.int32(0), length + num_new)
+    edit = job.edit if edit_prompt else None
+    probe = Probe(edit=edit, choice=job.choice, slots=length + num_new)
+    out = module(inputs, probe)
+    logits_BxV = module.logits(out.hidden[:, -1:])[:, 0]
+    rows = jnp.arange(batch)[:, None]
+    is_real = jnp.arange(length) >= job.start[:, None]
+    seen = jnp.zeros(logits_BxV.shape, bool).at[rows, tokens_BxP].max(is_real)
+    state = State(
+        cache=out.cache,
+        written=jnp.full((batch, num_new), job.pad_id, jnp.int32),
+        num_written=jnp.int32(0),
+        done=jnp.zeros(batch, bool),
+        seen=seen,
+    )
+    return _write(state, logits_BxV, job)
+
+
+# The state is given away, so that the cache is not held twice.
+@functools.partial(jax.jit, static_argnames="graphdef", donate_argnames="state")
+def _advance(
+    graphdef: nnx.GraphDef, params: Any, state: State, job: Job, count: Array
+) -> State:
+    module = nnx.merge(graphdef, params)
+    num_slots = state.cache.keys.shape[2]
+
+    def step(state: State) -> State:
+        last_Bx1 = jax.lax.dynamic_slice_in_dim(
+            state.written, state.num_written - 1, 1, axis=1
         )
-        return _write(state, logits_BxV, job)
+        inputs = _inputs(last_Bx1, job, state.cache.length, num_slots)
+        probe = Probe(edit=job.edit, choice=job.choice, cache=state.cache)
+        out = module(inputs, probe)
+        logits_BxV = module.logits(out.hidden)[:, 0]
+        return _write(state._replace(cache=out.cache), logits_BxV, job)
 
-    def _advance_traced(
-        self, params: Any, state: State, job: Job, count: Array
-    ) -> State:
-        module = nnx.merge(self.model.graphdef, params)
-        num_slots = state.cache.keys.shape[2]
+    def goes_on(state: State) -> Array:
+        return (state.num_written < count) & ~state.done.all()
 
-        def step(state: State) -> State:
-            last_Bx1 = jax.lax.dynamic_slice_in_dim(
-                state.written, state.num_written - 1, 1, axis=1
-            )
-            inputs = _inputs(last_Bx1, job, state.cache.length, num_slots)
-            probe = Probe(edit=job.edit, choice=job.choice, cache=state.cache)
-            out = module(inputs, probe)
-            logits_BxV = module.logits(out.hidden)[:, 0]
-            return _write(state._replace(cache=out.cache), logits_BxV, job)
-
-        def goes_on(state: State) -> Array:
-            return (state.num_written < count) & ~state.done.all()
-
-        return jax.lax.while_loop(goes_on, step, state)
+    return jax.lax.while_loop(goes_on, step, state)
 
 
 def _inputs(tokens_BxT: Array, job: Job, first_slot: Array, num_slots: int) -> Inputs:

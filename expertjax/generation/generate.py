@@ -193,7 +193,9 @@ def _job(
             settings.top_p,
             settings.repetition_penalty,
         ),
-        stop_tokens=jnp.array([-1 if end is None else end]),
+        stop_tokens=jnp.array(
+            [end if settings.stop_at_end and end is not None else -1]
+        ),
         pad_id=jnp.int32(pad_id),
     )
     return prompts, job

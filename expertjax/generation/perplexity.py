@@ -1,5 +1,6 @@
 """How likely a model finds texts."""
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -54,10 +55,11 @@ def log_likelihood(model: Model, texts: Sequence[str]) -> tuple[np.ndarray, np.n
     backend.no_padding()
     encoded = [np.array(e.ids[:most]) for e in backend.encode_batch_fast(list(texts))]
     total, count = np.zeros(len(texts)), np.zeros(len(texts), np.int64)
-    score = jax.jit(lambda params, tokens, mask: _score(model, params, tokens, mask))
     order = np.argsort([len(ids) for ids in encoded], kind="stable")
     for rows, tokens, mask in _batches(encoded, order, model.config.vocab_size):
-        sums = np.asarray(score(model.params, tokens, mask), np.float64)
+        sums = np.asarray(
+            _score(model.graphdef, model.params, tokens, mask), np.float64
+        )
         total[rows] = sums[: len(rows)]
         count[rows] = mask[: len(rows), 1:].sum(1)
     return total, count
@@ -87,9 +89,12 @@ def _batches(encoded: Sequence[np.ndarray], order: np.ndarray, vocab_size: int) 
         start += size
 
 
-def _score(model: Model, params: Any, tokens_BxT: Array, mask_BxT: Array) -> Array:
+@functools.partial(jax.jit, static_argnames="graphdef")
+def _score(
+    graphdef: nnx.GraphDef, params: Any, tokens_BxT: Array, mask_BxT: Array
+) -> Array:
     """[B] log-probabilities of all tokens but the first."""
-    module = nnx.merge(model.graphdef, params)
+    module = nnx.merge(graphdef, params)
     hidden_BxTxD = module(Inputs.of(tokens_BxT, mask_BxT)).hidden
     logits = module.logits(hidden_BxTxD[:, :-1]).astype(jnp.float32)
     log_p = jnp.take_along_axis(

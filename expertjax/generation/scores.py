@@ -8,21 +8,31 @@ import numpy as np
 
 def has_word(texts: Sequence[str], words: Sequence[str]) -> np.ndarray:
     """[N] bool: does a text contain one of the words, as a word of its own?"""
-    pattern = re.compile(
-        r"\b(" + "|".join(map(re.escape, words)) + r")\b", re.IGNORECASE
-    )
+    pattern = _any_of(words)
     return np.array([bool(pattern.search(text)) for text in texts], bool)
 
 
 def begins_with_word(
     continuations: Sequence[str], words: Sequence[str], num_characters: int = 5
 ) -> np.ndarray:
-    """[N] bool: is one of the words in a continuation's first characters?
+    """[N] bool: is one of the words at the beginning of a continuation?
 
-    The rule of Suau et al. 2022 (section 4.2) for the probability of a pronoun: it has
-    to stand, as a word of its own, within the first five characters.
+    The rule of Suau et al. 2022 (section 4.2) and of their code for the probability of
+    a pronoun: the word and the character after it, which ends it, have to be among the
+    first five characters.
     """
-    return has_word([text[:num_characters] for text in continuations], words)
+    pattern = _any_of(words)
+    return np.array(
+        [
+            any(match.end() < num_characters for match in pattern.finditer(text))
+            for text in continuations
+        ],
+        bool,
+    )
+
+
+def _any_of(words: Sequence[str]) -> re.Pattern[str]:
+    return re.compile(r"\b(" + "|".join(map(re.escape, words)) + r")\b", re.IGNORECASE)
 
 
 def self_bleu(

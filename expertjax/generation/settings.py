@@ -18,6 +18,7 @@ class GenerateSettings:
       repetition_penalty: of tokens that are there already; 1 for none.
       edit_tokens: are units edited at "all" tokens, or at the "new" ones only?
       batch_size: texts that are written at a time.
+      stop_at_end: does a text end where the model says so?
     """
 
     max_new_tokens: int = 20
@@ -27,6 +28,7 @@ class GenerateSettings:
     repetition_penalty: float = 1.0
     edit_tokens: Literal["all", "new"] = "all"
     batch_size: int = 64
+    stop_at_end: bool = True
 
     def __post_init__(self) -> None:
         """Raises InputError naming the flag that is wrong."""

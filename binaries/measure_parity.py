@@ -1,0 +1,113 @@
+"""How many forced units make two sides' words equally likely, and at what cost.
+
+python -m binaries.measure_parity --flagfile=configs/parity.flags --model=FOLDER
+  --expertise=OUT/<model_name> --out=FOLDER
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import flags
+
+from binaries.common_flags import settings_from_flags
+from binaries.run_main import run_main
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("model", None, "As in find_experts; causal.", required=True)
+flags.DEFINE_string("expertise", None, "OUT/<model_name> of this model.", required=True)
+flags.DEFINE_multi_string("concept", None, "group/name; two of them.", required=True)
+flags.DEFINE_multi_string(
+    "words", None, "Comma-separated words of each concept, in order.", required=True
+)
+flags.DEFINE_list(
+    "num_units", ["0", "1", "3", "10", "30", "60", "100", "300"], "Values of k."
+)
+flags.DEFINE_enum(
+    "size",
+    "small",
+    ["small", "medium", "full"],
+    "Prompts: 17 templates with 1, 9 or all 51 occupations each.",
+)
+flags.DEFINE_string("templates", None, "A file of templates with {}; default: ours.")
+flags.DEFINE_string("occupations", None, "A file of occupations; default: ours.")
+flags.DEFINE_integer("num_samples", 20, "Texts for each prompt, k and concept.")
+flags.DEFINE_integer("seed", 0, "Seed of the first of them; the others follow.")
+flags.DEFINE_integer("max_new_tokens", 15, "The most tokens after a prompt.")
+flags.DEFINE_float("temperature", 1.0, "Divides logits; 0: the likeliest token.")
+flags.DEFINE_float("top_p", 1.0, "Only the likeliest tokens of this probability.")
+flags.DEFINE_integer("top_k", 10, "Only so many likeliest tokens; 0: all.")
+flags.DEFINE_integer("batch_size", 64, "Texts that are written at a time.")
+flags.DEFINE_string("out", None, "Folder for tables and figure.", required=True)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Runs the experiment, prints its tables and draws its figure."""
+    del argv
+    import expertjax as ej
+    from expertjax.generation import sweep
+    from expertjax.report.generation_figures import parity_figure
+
+    sides = _sides()
+    model = ej.load_model(FLAGS.model)
+    seeds = range(FLAGS.seed, FLAGS.seed + FLAGS.num_samples)
+    settings = settings_from_flags(ej.GenerateSettings)
+    table = sweep.parity(model, _prompts(), sides, seeds, settings)
+    points = sweep.parity_points(table)
+    means = table.groupby(["forced", "num_units"], sort=False).mean(numeric_only=True)
+    print(means.round(3).to_string())
+    crossed = points.groupby("forced", sort=False)["num_units"].describe()
+    print(f"\nparity point over prompts:\n{crossed.round(1).to_string()}")
+    out = Path(FLAGS.out)
+    out.mkdir(parents=True, exist_ok=True)
+    table.to_csv(out / "parity.csv", index=False)
+    points.to_csv(out / "parity_points.csv", index=False)
+    figure = parity_figure(table, points)
+    for kind in ("png", "svg"):
+        figure.savefig(out / f"parity.{kind}", dpi=180)
+    print(f"tables and figure: {out}")
+
+
+def _sides():  # type: ignore[no-untyped-def]
+    import expertjax as ej
+    from expertjax.errors import InputError
+    from expertjax.generation.sweep import Side
+
+    if len(FLAGS.concept) != 2 or len(FLAGS.words) != 2:
+        raise InputError("--concept and --words: expected two of each")
+    try:
+        numbers = [int(text) for text in FLAGS.num_units]
+    except ValueError:
+        raise InputError(f"--num_units={FLAGS.num_units}: expected numbers") from None
+    expertise = ej.Expertise.open(FLAGS.expertise)
+    return [
+        Side(
+            concept.partition("/")[2].partition("-")[0],
+            tuple(words.split(",")),
+            {k: expertise.force(concept, k) if k else None for k in numbers},
+        )
+        for concept, words in zip(FLAGS.concept, FLAGS.words, strict=True)
+    ]
+
+
+def _prompts() -> list[str]:
+    """Every template with some occupations, which come round."""
+    import expertjax
+
+    folder = Path(expertjax.__file__).parent / "assets" / "parity"
+    templates, occupations = (
+        Path(path).read_text("utf-8").split("\n")[:-1]
+        for path in (
+            FLAGS.templates or folder / "templates.txt",
+            FLAGS.occupations or folder / "occupations.txt",
+        )
+    )
+    count = {"small": 1, "medium": 9, "full": len(occupations)}[FLAGS.size]
+    return [
+        template.format(occupations[(i * 3 + j) % len(occupations)])
+        for i, template in enumerate(templates)
+        for j in range(count)
+    ]
+
+
+if __name__ == "__main__":
+    run_main(main)
