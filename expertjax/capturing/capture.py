@@ -62,6 +62,11 @@ def capture(
     prepared = prepare(model, concepts, settings, mesh)
     folder = ResultFolder(out)
     processes.in_order(lambda: folder.claim("capture", prepared.identity))
+    if not folder.keeps_responses:
+        raise InputError(
+            f"--out: {folder.path} holds a run whose responses were not kept; choose "
+            "another --out, or --keep_responses=false to go on with it"
+        )
     if not folder.responses_ledger.is_closed:
         if processes.is_first():
             folder.unsucceed()

@@ -265,6 +265,31 @@ def store_of_another_run(world: World) -> list[str]:
     return world.find(pooling="mean")
 
 
+@run("find_experts")
+def store_of_another_model(world: World) -> list[str]:
+    world.copy_result()
+
+    def change(tensors: dict[str, np.ndarray]) -> None:
+        tensors["transformer.h.0.mlp.c_fc.bias"][0] += 1
+
+    return world.find(model=edit_weights(world, change))
+
+
+@run("find_experts")
+def shard_that_is_not_there(world: World) -> list[str]:
+    return world.find(shard_models="2/2")
+
+
+@run("find_experts")
+def shard_of_one_number(world: World) -> list[str]:
+    return world.find(shard_models="1")
+
+
+@run("find_experts")
+def shard_that_is_no_number(world: World) -> list[str]:
+    return world.find(shard_models="x")
+
+
 @run("capture_responses", begins=True, file_limit=50)
 def disk_full_of_responses(world: World) -> list[str]:
     return world.find()
@@ -300,6 +325,27 @@ def truncated_responses(world: World) -> list[str]:
     result = world.copy_capture()
     damage(result.responses_path / "c" / "0" / "0", flip=False)
     return scores(result)
+
+
+@run("score_experts", begins=True)
+def missing_shard(world: World) -> list[str]:
+    result = world.copy_capture()
+    (result.responses_path / "c" / "0" / "0").unlink()
+    return scores(result)
+
+
+@run("score_experts")
+def missing_mark_of_a_block(world: World) -> list[str]:
+    result = world.copy_capture()
+    (result.path / ".blocks" / "responses" / "000000.json").unlink()
+    return scores(result)
+
+
+@run("find_experts")
+def missing_mark_before_the_whole_job(world: World) -> list[str]:
+    result = world.copy_capture()
+    (result.path / ".blocks" / "responses" / "000000.json").unlink()
+    return world.find()
 
 
 @run("analyze_experts", begins=True)
@@ -350,11 +396,22 @@ CASES = [
     ("model name", "model_name_that_leaves_the_folder", "--model_name '../x' is no"),
     ("file as out", "out_that_is_a_file", "--out: the folder */out/tiny-gpt2 cannot"),
     ("other run", "store_of_another_run", "--out: *pooling: there 'max', here 'mean'"),
+    (
+        "other model",
+        "store_of_another_model",
+        "--out: *weights_sha256: there '*', here",
+    ),
+    ("shard 2/2", "shard_that_is_not_there", "--shard_models=2/2: expected i/n"),
+    ("shard 1", "shard_of_one_number", "--shard_models=1: expected i/n"),
+    ("shard x", "shard_that_is_no_number", "--shard_models=x: expected i/n"),
     ("full, store", "disk_full_of_responses", "responses.zarr/: cannot be written"),
     ("full, table", "disk_full_of_tables", "*oo large*run the same command again"),
     ("little text", "too_little_text", "--text: *little text"),
     ("flipped bit", "flipped_bit_in_responses", "responses.zarr/: a chunk is damaged"),
     ("truncated chunk", "truncated_responses", "responses.zarr/: a chunk is damaged"),
+    ("no shard", "missing_shard", "responses.zarr/: *a chunk is missing"),
+    ("no mark", "missing_mark_of_a_block", "000000.json: the mark of a*1 of 1"),
+    ("no mark, job", "missing_mark_before_the_whole_job", "000000.json: the mark of a"),
     ("flipped AP", "flipped_bit_in_expertise", "expertise.zarr/ap/: a chunk is"),
 ]
 

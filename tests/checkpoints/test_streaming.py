@@ -86,6 +86,35 @@ def test_a_device_holds_its_share(family: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("family", ["gpt2", "bert", "llama"])
+def test_kernels_and_embeddings_fall_as_one_over_the_model_axis(
+    family: str, tmp_path: Path
+) -> None:
+    folder = make(family, tmp_path / "m")
+    found = {}
+    for size in (1, 2, 4, 8):
+        put = put_parameter(make_mesh(f"data:{8 // size},model:{size}"))
+        params = load_model(str(folder), put=put).params
+        large = [
+            variable[...]
+            for path, variable in params.flat_state()
+            if path[-1] in ("kernel", "embedding")
+        ]
+        found[size] = max(bytes_by_device(large)), max(bytes_by_device(params))
+    whole, _ = found[1]
+    shares = {size: (large / whole, every) for size, (large, every) in found.items()}
+    print(
+        f"{family}, per device: "
+        + "; ".join(
+            f"model:{size} {share:.4f} of {whole} bytes of kernels and embeddings, "
+            f"{every} bytes in all"
+            for size, (share, every) in shares.items()
+        )
+    )
+    for size, (share, _) in shares.items():
+        assert abs(share * size - 1) <= 0.03
+
+
+@pytest.mark.parametrize("family", ["gpt2", "bert", "llama"])
 def test_responses_do_not_depend_on_the_mesh(family: str, tmp_path: Path) -> None:
     folder = make(family, tmp_path / "m")
     settings = CaptureSettings(seq_len=16, batch_tokens=512)

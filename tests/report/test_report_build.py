@@ -15,10 +15,11 @@ CAPTURE = {
 }  # fmt: skip
 
 
-def make_expertise(data, holdout):
+def make_expertise(data, holdout, keeps_responses=True):
     """What `report_data` asks of an `Expertise`, holding these data."""
     folder = SimpleNamespace(
         name=data.model_name,
+        keeps_responses=keeps_responses,
         read_run=lambda: {"capture": CAPTURE, "score": {"holdout": holdout}},
         read_table={
             "memberships": pd.DataFrame(columns=["concept", "sentence", "label"])
@@ -42,6 +43,12 @@ def test_facts_say_what_was_held_out(make_data, holdout, share):
     facts = build.report_data(make_expertise(make_data(), holdout), 0.9).facts
     said = share and f"{share} of each concept's sentences"
     assert facts.get("Held out") == said
+
+
+def test_without_responses_no_sentences_are_shown(make_data):
+    built = build.report_data(make_expertise(make_data(), 0.0, False), 0.9)
+    assert built.facts["Stored in"].startswith("not kept")
+    assert all(not units for units in built.excited.values())
 
 
 def test_null_and_columns_of_top_units_are_handed_on(make_data):

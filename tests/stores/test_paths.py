@@ -161,7 +161,7 @@ def test_arrays(place: Path):
     layout = arrays.Layout((3, 40), "float32", (3, 40), ("concept", "unit"))
     array = arrays.create_array(place / "e.zarr" / "ap", layout)
     values = np.arange(120, dtype=np.float32).reshape(3, 40)
-    arrays.write_columns({"ap": array}, {"ap": values}, 0, 40)
+    arrays.write_part({"ap": array}, {"ap": values}, slice(None), slice(0, 40))
     assert paths.subfolders(place / "e.zarr") == ["ap"]
     again = arrays.open_array(place / "e.zarr" / "ap")
     assert (arrays.read(again, slice(0, 3), slice(0, 40)) == values).all()

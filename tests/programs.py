@@ -1,0 +1,112 @@
+"""Running the programs as a user does: several at a time, stopped and killed."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from tests.data import REPOSITORY
+
+STOPPED = 75
+
+
+def start(program: str, *args: str, **flags: Any) -> subprocess.Popen[str]:
+    """Starts one of `binaries`, with one device, as most machines have.
+
+    Args:
+      program: its name.
+      *args: given as they are.
+      **flags: become `--name=value`.
+    """
+    command = [sys.executable, "-m", f"binaries.{program}", *args]
+    command += [f"--{name}={value}" for name, value in flags.items()]
+    environment = dict(os.environ, JAX_PLATFORMS="cpu", HF_HUB_OFFLINE="1")
+    environment.pop("XLA_FLAGS", None)
+    return subprocess.Popen(
+        command,
+        cwd=REPOSITORY,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+def start_job(
+    program: str, *args: str, count: int = 2, **flags: Any
+) -> list[subprocess.Popen[str]]:
+    """Starts the processes of one job."""
+    coordinator = f"localhost:{free_port()}"
+    return [
+        start(
+            program,
+            *args,
+            coordinator=coordinator,
+            num_processes=count,
+            process_id=i,
+            **flags,
+        )
+        for i in range(count)
+    ]
+
+
+def finish(*processes: subprocess.Popen[str], status: int = 0) -> list[str]:
+    """Waits for all; each has to end with a status. Returns what they say."""
+    said = ["".join(process.communicate(timeout=120)) for process in processes]
+    assert [process.returncode for process in processes] == [status] * len(said), said
+    return said
+
+
+def wait_for(
+    condition: Callable[[], bool], processes: Sequence[subprocess.Popen[str]]
+) -> None:
+    """Waits until something holds, while all processes run."""
+    while not condition():
+        for process in processes:
+            assert process.poll() is None, process.communicate()
+        time.sleep(0.005)
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    """Ends it at once, wherever it is."""
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+
+
+def marks(folder: Path, store: str) -> list[int]:
+    """The finished blocks of a store of a result folder."""
+    ledger = folder / ".blocks" / store
+    return sorted(int(path.stem) for path in ledger.glob("0*.json"))
+
+
+def contents(folder: Path, *patterns: str) -> dict[str, bytes]:
+    """Every file below a folder, or those of some patterns."""
+    paths = {p for pattern in patterns or ("**/*",) for p in folder.glob(pattern)}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(paths)
+        if path.is_file()
+    }
+
+
+def results(folder: Path) -> dict[str, bytes]:
+    """What a user reads. A kill may leave temporary files among the ledgers."""
+    return contents(folder, "*.parquet", "*.zarr/**/*", "run.json", "report/*")
+
+
+def assert_same(there: dict[str, bytes], wanted: dict[str, bytes]) -> None:
+    """The same files with the same bytes; says which differ."""
+    assert there.keys() == wanted.keys()
+    assert [name for name in wanted if wanted[name] != there[name]] == []
+
+
+def free_port() -> int:
+    """A port that nobody listens at."""
+    with socket.socket() as server:
+        server.bind(("localhost", 0))
+        return server.getsockname()[1]
