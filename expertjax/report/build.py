@@ -9,6 +9,7 @@ from expertjax.analysis.expertise import Expertise
 from expertjax.report.data import ExcitedSentence, ReportData
 from expertjax.report.write import write_report
 
+_SHOWN = ("on_p50", "on_p90", "off_mean")
 TOP_UNITS = 10  # in a concept's table
 EXCITED_UNITS = 3  # of these, with sentences
 SENTENCES = 5
@@ -37,7 +38,7 @@ def build_report(
 def report_data(expertise: Expertise, gamma: float) -> ReportData:
     """Gathers what the report of one model shows."""
     keys = list(expertise.concepts["concept"])
-    experts = {key: expertise.top(key, TOP_UNITS) for key in keys}
+    experts = {key: _top(expertise, key) for key in keys}
     return ReportData(
         model_name=expertise.folder.name,
         facts=_facts(expertise),
@@ -49,6 +50,12 @@ def report_data(expertise: Expertise, gamma: float) -> ReportData:
         experts=experts,
         excited=_excited(expertise, experts),
     )
+
+
+def _top(expertise: Expertise, key: str) -> pd.DataFrame:
+    """The best units; NaN for metrics that were not stored."""
+    table = expertise.top(key, TOP_UNITS)
+    return table.assign(**{m: np.nan for m in _SHOWN if m not in table})
 
 
 def _excited(
