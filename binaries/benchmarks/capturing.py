@@ -287,12 +287,12 @@ def _run_reference(job: Job, folder: Path) -> dict:
     pool = _tokenized(job)
     count = len(pool.tokens)
     rows = np.unique(np.linspace(0, count - 1, _REFERENCE_SENTENCES).astype(int))
-    measured, computed = _measure(
+    measured, _ = _measure(
         lambda: peers.capture_reference(model, pool.keep(rows), SEQ_LEN, out)
     )
     factor = count / len(rows)
     measured |= {what: measured[what] * factor for what in ("seconds", "cpu")}
-    return measured | {"computed": computed * factor}
+    return measured | {"computed": count * SEQ_LEN}
 
 
 def _find_budget(job: Job, folder: Path) -> dict:
