@@ -22,13 +22,14 @@ def pool_tokens(pooling: Pooling, mask_BxT: Array, z_BxTxF: Array) -> Array:
       z_BxTxF: activations.
 
     Returns:
-      [B, F] float32; NaN where "max" or "mean" meets one, which on CPUs takes
-      `runtime.mesh.compiler_options` for "max".
+      [B, F] float32; NaN where "max" or "mean" meets one.
     """
     mask_BxTx1 = mask_BxT[:, :, None]
     if pooling == "max":
         top_BxF = jnp.max(z_BxTxF, 1, where=mask_BxTx1, initial=-jnp.inf)
-        return top_BxF.astype(jnp.float32)
+        # XLA's vectorised maximum on CPUs passes over NaN, whatever it is told.
+        is_nan_BxF = jnp.any(jnp.isnan(z_BxTxF) & mask_BxTx1, 1)
+        return jnp.where(is_nan_BxF, jnp.nan, top_BxF).astype(jnp.float32)
     if pooling == "mean":
         z_BxTxF = z_BxTxF.astype(jnp.float32)
         return jnp.mean(z_BxTxF, 1, where=mask_BxTx1)

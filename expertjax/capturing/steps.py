@@ -49,9 +49,7 @@ class Steps:
         """Begins to compile for some (B, T), the first to be used first."""
         for shape in shapes:
             if shape not in self._compiled:
-                self._compiled[shape] = self._pool.submit(
-                    self._compile, self._step, shape
-                )
+                self._compiled[shape] = self._pool.submit(self._compile, shape)
 
     def __call__(self, batch: Batch) -> tuple[Array, Array]:
         """Starts a batch.
@@ -66,8 +64,9 @@ class Steps:
 
     def unrounded(self, batch: Batch) -> np.ndarray:
         """[B, U] float32 responses, to say what was not finite."""
-        step = self._compile(self._jit(np.dtype(np.float32)), batch.tokens.shape)
-        responses, _ = step(self._params, *self._inputs(batch))
+        responses, _ = self._jit(np.dtype(np.float32))(
+            self._params, *self._inputs(batch)
+        )
         return meshes.local(responses)
 
     def _inputs(self, batch: Batch) -> list[Array]:
@@ -102,8 +101,8 @@ class Steps:
             ),
         )
 
-    def _compile(self, step: Any, shape: tuple[int, int]) -> Any:
+    def _compile(self, shape: tuple[int, int]) -> Any:
         tokens = jax.ShapeDtypeStruct(shape, jnp.int32)
         mask = jax.ShapeDtypeStruct(shape, jnp.bool_)
-        lowered = step.lower(self._params, tokens, mask, mask)
+        lowered = self._step.lower(self._params, tokens, mask, mask)
         return lowered.compile(meshes.compiler_options())

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import transformers
 from safetensors.numpy import load_file, save_file
 
 from expertjax.stores.folder import ResultFolder
@@ -191,6 +192,17 @@ def weights_that_are_nan(world: World) -> list[str]:
         tensors["transformer.h.1.mlp.c_fc.bias"][7] = np.nan
 
     return world.find(model=edit_weights(world, change))
+
+
+@run("find_experts", begins=True)
+def one_token_that_is_nan(world: World) -> list[str]:
+    def change(tensors: dict[str, np.ndarray]) -> None:
+        tensors["transformer.wte.weight"][token] = np.nan
+
+    tokenizer = transformers.AutoTokenizer.from_pretrained(world.model)
+    [token] = tokenizer(" the").input_ids
+    # In layer 0, this site's other tokens do not see it and are larger.
+    return world.find(model=edit_weights(world, change), sites=r"h\.0\.attn\.c_attn")
 
 
 @run("find_experts", begins=True)
@@ -384,6 +396,7 @@ CASES = [
     ("shape", "weights_that_do_not_fit", "'transformer.h.2.ln_1.bias' has shape (7,)"),
     ("NaN, unit", "weights_that_are_nan", "(transformer.h.1.mlp.c_fc, 7) to sentence"),
     ("NaN, advice", "weights_that_are_nan", "is nan; the weights are damaged or"),
+    ("NaN, token", "one_token_that_is_nan", "to sentence '* the*' is nan; the weights"),
     ("dtype", "responses_outside_float16", "--store_dtype=float16: *h.2.mlp.c_proj, 3"),
     ("same name", "two_models_of_one_name", "two models are called 'tiny-gpt2'"),
     ("no flag", "missing_flag", "--concepts must have a value"),

@@ -1,3 +1,4 @@
+import functools
 from typing import Any
 
 import jax
@@ -79,3 +80,18 @@ def test_padding_that_is_no_number_does_not_count():
 def test_an_unknown_pooling_is_an_error():
     with pytest.raises(ValueError, match="median"):
         pool_tokens("median", jnp.asarray(MASK), jnp.asarray(activations()))
+
+
+@pytest.mark.parametrize("pooling", ["max", "mean"])
+@pytest.mark.parametrize("rows", [1, 2, 8, 32])
+def test_a_nan_shows_however_many_rows_a_device_has(pooling: Any, rows: int):
+    """XLA's vectorised maximum on CPUs would pass over it."""
+    random = np.random.default_rng(0)
+    z = random.normal(size=(rows, 16, 96)).astype(np.float32)
+    mask = np.arange(16) < random.integers(8, 17, (rows, 1))
+    z[0, 3, 7] = np.nan
+    z[-1, :, 11] = np.nan
+    z[-1, 15, 20], mask[-1, 15] = np.nan, False  # padding does not count
+    pooled = jax.jit(functools.partial(pool_tokens, pooling))(mask, z)
+    wrong = {(int(row), int(unit)) for row, unit in np.argwhere(np.isnan(pooled))}
+    assert wrong == {(0, 7), (rows - 1, 11)}
