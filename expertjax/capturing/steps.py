@@ -105,4 +105,4 @@ class Steps:
         tokens = jax.ShapeDtypeStruct(shape, jnp.int32)
         mask = jax.ShapeDtypeStruct(shape, jnp.bool_)
         lowered = self._step.lower(self._params, tokens, mask, mask)
-        return lowered.compile(meshes.compiler_options())
+        return lowered.compile()

@@ -135,13 +135,6 @@ def batch_tokens(mesh: Mesh) -> int:
     return (_CPU_TOKENS if is_cpu else _ACCELERATOR_TOKENS) * data_size(mesh)
 
 
-def compiler_options() -> dict[str, bool | str]:
-    """What XLA is told: on CPUs, its maximum would lose NaN."""
-    if jax.default_backend() == "cpu":
-        return {"xla_cpu_enable_fast_min_max": False}
-    return {}
-
-
 def put(mesh_sharding: NamedSharding, array: np.ndarray) -> jax.Array:
     """A host array that all processes of the mesh have, on its devices."""
     return jax.make_array_from_callback(array.shape, mesh_sharding, array.__getitem__)
