@@ -91,6 +91,32 @@ def test_a_choice_depends_on_its_own_key_only() -> None:
     assert together.tolist() == alone
 
 
+@pytest.mark.parametrize("p", [0.5, 0.99])
+def test_few_candidates_draw_what_the_whole_vocabulary_would(p: float) -> None:
+    """A batch with a flat sentence goes through all; its neighbours draw the same."""
+    x = logits(7, batch=65, vocabulary=5000)
+    x[:64] *= 2
+    x[64] = 0.0
+    keys = jax.random.split(jax.random.key(4), 65)
+    none = jnp.zeros(x.shape, bool)
+    sampling = Sampling(1.0, 0, p, 1.0)
+    by_all = np.asarray(choose(jnp.asarray(x), none, keys, sampling))
+    by_few = np.asarray(choose(jnp.asarray(x[:64]), none[:64], keys[:64], sampling))
+    assert (by_all[:64] == by_few).mean() >= 63 / 64  # up to the rounding of sums
+    assert len(set(by_few.tolist())) > 30
+
+
+def test_a_large_vocabulary_is_drawn_by_its_probabilities() -> None:
+    x = np.tile(logits(8, batch=1, vocabulary=1000), (20_000, 1))
+    keys = jax.random.split(jax.random.key(5), len(x))
+    drawn = choose(
+        jnp.asarray(x), jnp.zeros(x.shape, bool), keys, Sampling(2.0, 0, 1.0, 1.0)
+    )
+    wanted = np.exp(x[0] / 2) / np.exp(x[0] / 2).sum()
+    share = np.bincount(np.asarray(drawn), minlength=1000) / len(x)
+    assert np.abs(share - wanted).max() < 5 * np.sqrt(wanted.max() / len(x))
+
+
 def test_greedy_takes_the_likeliest() -> None:
     x = logits(6)
     keys = jax.random.split(jax.random.key(3), 6)
