@@ -42,6 +42,13 @@ class Ragged:
     def __iter__(self) -> Iterator[np.ndarray]:
         return (self.run(row, row + 1) for row in range(len(self)))
 
+    def take(self, rows: np.ndarray) -> "Ragged":
+        """Some rows, in another order."""
+        lengths = np.diff(self.starts)[rows]
+        starts = np.concatenate([[0], np.cumsum(lengths)])
+        shift = np.repeat(self.starts[:-1][rows] - starts[:-1], lengths)
+        return Ragged(self.values[np.arange(starts[-1]) + shift], starts)
+
     def run(self, start: int, stop: int) -> np.ndarray:
         """Rows start to stop, one after the other."""
         return self.values[self.starts[start] : self.starts[stop]]
@@ -81,8 +88,8 @@ class TokenizedPool:
         return dataclasses.replace(
             self,
             concepts=ConceptSet((), sentences, ()),
-            tokens=Ragged.of([self.tokens.run(row, row + 1) for row in rows]),
-            pooled=Ragged.of([self.pooled.run(row, row + 1) for row in rows]),
+            tokens=self.tokens.take(rows),
+            pooled=self.pooled.take(rows),
         )
 
     def digest(self) -> str:
@@ -120,19 +127,24 @@ def tokenize(
     # Folders often carry settings of their own, which would cut silently.
     backend.no_truncation()
     backend.no_padding()
+    # Joined chunk by chunk: an array for each sentence would take ten times the room.
     tokens, pooled, lengths = [], [], []
     for start in range(0, len(concepts.sentences), _CHUNK):
         texts = list(concepts.sentences[start : start + _CHUNK])
+        of_chunk, counted = [], []
         for text, encoding in zip(texts, backend.encode_batch_fast(texts), strict=True):
             lengths.append(len(encoding.ids))
-            tokens.append(np.array(encoding.ids[:seq_len], np.int32))
-            counts = np.ones(len(tokens[-1]), bool)
+            of_chunk.append(np.array(encoding.ids[:seq_len], np.int32))
+            counts = np.ones(len(of_chunk[-1]), bool)
             if special_tokens == "exclude":
                 counts = np.array(encoding.special_tokens_mask[:seq_len], int) == 0
-            pooled.append(counts)
+            counted.append(counts)
             kept = len(encoding.ids) <= seq_len or long == "truncate"
             if kept and not counts.any():
                 raise InputError(f"sentence {text!r} has no token to pool over")
+        tokens.append(np.concatenate(of_chunk))
+        pooled.append(np.concatenate(counted))
+    starts = np.concatenate([[0], np.cumsum(np.minimum(lengths, seq_len))])
     too_long = np.array(lengths) > seq_len
     is_dropped = too_long & (long == "drop")
     fits = np.flatnonzero(~is_dropped)
@@ -142,8 +154,8 @@ def tokenize(
     order = fits[np.argsort(shown, kind="stable")]
     return TokenizedPool(
         concepts=concepts.keep(order),
-        tokens=Ragged.of([tokens[row] for row in order]),
-        pooled=Ragged.of([pooled[row] for row in order]),
+        tokens=Ragged(np.concatenate(tokens), starts).take(order),
+        pooled=Ragged(np.concatenate(pooled), starts).take(order),
         dropped=tuple(concepts.sentences[row] for row in np.flatnonzero(is_dropped)),
         num_truncated=int((too_long & ~is_dropped).sum()),
         pad_id=_pad_id(tokenizer),
