@@ -50,6 +50,9 @@ flags.DEFINE_float("repetition_penalty", 1.0, "Of tokens that are there already.
 flags.DEFINE_integer("batch_size", 64, "Texts that are written at a time.")
 flags.DEFINE_list("words", [], "Of the concept, whose share is told.")
 flags.DEFINE_string("out", None, "CSV file; default: texts are only shown.")
+flags.DEFINE_string(
+    "figure", None, "PNG or SVG file: words, perplexity, Self-BLEU over k."
+)
 flags.DEFINE_string("save_edit", None, "JSON file for the (last) edit.")
 
 
@@ -81,6 +84,10 @@ def main(argv: Sequence[str]) -> None:
         content = selfcond_table(texts, edits).to_csv(index=False)
         write_atomically(as_path(FLAGS.out), content)
         print(f"texts: {FLAGS.out}")
+    if FLAGS.figure:
+        from expertjax.report.generation_figures import sweep_figure
+
+        sweep_figure(scores, FLAGS.concept or "").savefig(FLAGS.figure, dpi=180)
     if FLAGS.save_edit and edits[-1] is not None:
         edits[-1].save(FLAGS.save_edit)
 

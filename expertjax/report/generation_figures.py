@@ -1,14 +1,20 @@
 """Figures of what edits do to what is written."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from expertjax.report import drawing
-from expertjax.report.drawing import BLACK, BLUE, GREEN, ORANGE
+from expertjax.report.drawing import BLACK, BLUE, GREEN, GREY, ORANGE
 
 _COLOURS = (ORANGE, BLUE)
-_MARKERS = ("o", "s")
+_STYLES: tuple[dict[str, Any], ...] = (
+    {"color": ORANGE, "marker": "o", "ms": 4},
+    {"color": BLUE, "marker": "s", "ms": 4},
+    {"color": BLACK, "ls": "--", "lw": 1.2},
+)
 
 
 def parity_figure(table: pd.DataFrame, points: pd.DataFrame) -> Figure:
@@ -22,32 +28,31 @@ def parity_figure(table: pd.DataFrame, points: pd.DataFrame) -> Figure:
     figure = drawing.blank(4.4)
     axes = figure.subplots(2, len(sides), sharex=True, sharey="row", squeeze=False)
     for column, forced in enumerate(sides):
-        means = (
-            table[table["forced"] == forced]
-            .groupby("num_units")
-            .mean(numeric_only=True)
-        )
+        of_side = table[table["forced"] == forced]
+        means = of_side.groupby("num_units").mean(numeric_only=True)
         at = np.arange(len(means))
         top, bottom = axes[:, column]
-        for name, colour, marker in zip(sides, _COLOURS, _MARKERS, strict=True):
-            share = means[f"p_{name}"]
-            top.plot(at, share, marker=marker, color=colour, ms=4, label=f"p({name})")
+        lines = [f"p_{name}" for name in sides] + ["difference"]
+        names = [f"p({name})" for name in sides] + [f"Δp = {sides[0]} - {sides[1]}"]
+        for line, name, style in zip(lines, names, _STYLES, strict=True):
+            top.plot(at, means[line], label=name if column == 0 else None, **style)
+        top.axhline(0, color=GREY, lw=0.8)
         point = points.loc[points["forced"] == forced, "num_units"].median()
+        title = f"forced: {forced}"
         if np.isfinite(point):
             x = np.interp(point, means.index.to_numpy(float), at)
-            label = f"parity, median k {point:.0f}"
-            top.axvline(x, color=BLACK, ls=":", lw=1.2, label=label)
-        top.set_title(f"forced: {forced}", fontsize=9, loc="left", parse_math=False)
-        top.legend(fontsize=7.5, frameon=False)
+            top.axvline(x, color=BLACK, ls=":", lw=1.2)
+            title += f" (parity: median k {point:.0f})"
+        top.set_title(title, fontsize=8, loc="left", parse_math=False)
         bottom.plot(at, means["perplexity"], marker="^", color=GREEN, ms=4)
-        bottom.set_yscale("log")
-        drawing.plain_numbers(bottom)
-        bottom.set_xticks(at, [str(k) for k in means.index], fontsize=8)
+        bottom.set_ylim(0)
         bottom.set_xlabel("units forced, k")
         for ax in (top, bottom):
             drawing.tidy(ax)
+        bottom.set_xticks(at, [str(k) for k in means.index], fontsize=7, rotation=45)
     axes[0, 0].set_ylabel("share of texts")
     axes[1, 0].set_ylabel("perplexity")
+    drawing.figure_legend(figure, columns=3)
     return figure
 
 
@@ -73,8 +78,7 @@ def sweep_figure(scores: pd.DataFrame, concept: str = "") -> Figure:
         ax.set_ylabel(label, fontsize=9)
         drawing.tidy(ax)
     axes[0].set_ylim(0, 1)
-    axes[1].set_yscale("log")
-    drawing.plain_numbers(axes[1])
+    axes[1].set_ylim(0)
     axes[2].legend(fontsize=7.5, frameon=False)
     axes[2].set_xticks(at, [str(k) for k in scores["num_units"]], fontsize=8)
     axes[2].set_xlabel(

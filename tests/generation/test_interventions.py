@@ -1,0 +1,237 @@
+"""Edits made from a real expertise: which units, which numbers; texts of the program."""
+
+import copy
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import expertjax as ej
+from expertjax.checkpoints.load import Model, load_model
+from expertjax.errors import InputError
+from expertjax.generation.table import COLUMNS
+from expertjax.models.unit_edits import UnitEdit
+from tests.capturing.tiny_concepts import SEQ_LEN, tiny_concept_set
+from tests.data import REPOSITORY
+from tests.tiny_models import make_tiny_gpt2
+
+
+@pytest.fixture(scope="module")
+def expertise(tiny_gpt2: Model, tmp_path_factory: pytest.TempPathFactory):
+    out = tmp_path_factory.mktemp("generation") / tiny_gpt2.name
+    settings = ej.CaptureSettings(seq_len=SEQ_LEN)
+    responses = ej.capture(tiny_gpt2, tiny_concept_set(), out, settings)
+    return ej.score(responses, settings=ej.ScoreSettings(bootstrap_top=0))
+
+
+@pytest.fixture
+def concept(expertise: ej.Expertise) -> str:
+    return str(expertise.concepts["concept"][0])
+
+
+def numbers(expertise: ej.Expertise, edit: UnitEdit) -> np.ndarray:
+    """Unit numbers of an edit."""
+    units = expertise.units.set_index(["site", "layer", "index"])["unit"]
+    return units.loc[
+        list(zip(edit.site, edit.layer, edit.index, strict=True))
+    ].to_numpy()
+
+
+def test_force_sets_the_best_units_to_their_median(
+    expertise: ej.Expertise, concept: str
+) -> None:
+    edit = expertise.force(concept, k=7)
+    top = expertise.top(concept, 7)
+    assert numbers(expertise, edit).tolist() == top["unit"].tolist()
+    assert (edit.scale == 0).all()
+    np.testing.assert_allclose(edit.shift, top["on_p50"])
+    assert edit.about["concept"] == concept and edit.about["num_units"] == 7
+    assert edit.about["mean_ap"] == pytest.approx(top["ap"].mean())
+
+
+def test_other_units_can_be_chosen(expertise: ej.Expertise, concept: str) -> None:
+    ap = expertise.metric("ap", concept)
+    order = np.argsort(-ap, kind="stable")
+
+    def chosen(**more: object) -> list[int]:
+        return numbers(expertise, expertise.edit(concept, **more)).tolist()
+
+    assert chosen(num_units=5, band=2) == order[10:15].tolist()
+    bottom = chosen(num_units=5, select="bottom")
+    assert bottom == np.argsort(ap, kind="stable")[:5].tolist()
+    gamma = float(ap[order[8]])
+    assert set(chosen(select="gamma", gamma=gamma)) == set(np.flatnonzero(ap >= gamma))
+    first, again = (chosen(num_units=9, select="random", select_seed=3) for _ in "ab")
+    assert first == again != chosen(num_units=9, select="random", select_seed=4)
+
+
+@pytest.mark.parametrize("value", ["on_p90", "off_mean", "-1.5"])
+def test_force_takes_any_metric_or_number(
+    expertise: ej.Expertise, concept: str, value: str
+) -> None:
+    edit = expertise.force(concept, k=4, value=value)
+    units = numbers(expertise, edit)
+    wanted = -1.5 if value == "-1.5" else expertise.metric(value, concept)[units]
+    np.testing.assert_allclose(edit.shift, wanted)
+
+
+def test_the_affine_maps_are_those_of_their_papers(
+    expertise: ej.Expertise, concept: str
+) -> None:
+    units = numbers(expertise, expertise.force(concept, k=6))
+
+    def metric(name: str) -> np.ndarray:
+        return expertise.metric(name, concept)[units]
+
+    ablate, damp = expertise.ablate(concept, k=6), expertise.damp(concept, 6, 0.3)
+    assert (ablate.scale == 0).all() and (ablate.shift == 0).all()
+    assert (damp.scale == 0.3).all() and (damp.shift == 0).all()
+    aura = expertise.aura(concept, k=6)
+    np.testing.assert_allclose(
+        aura.scale, 1 - 2 * np.maximum(metric("auroc") - 0.5, 0), rtol=1e-6
+    )
+    gauss = expertise.edit(concept, edit="gaussian", num_units=6)
+    moved = gauss.scale * metric("off_mean") + gauss.shift
+    np.testing.assert_allclose(moved, metric("on_mean"), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        gauss.scale * metric("off_std"), metric("on_std"), rtol=1e-5, atol=1e-6
+    )
+
+
+def test_transport_is_the_least_squares_line(
+    expertise: ej.Expertise, concept: str
+) -> None:
+    edit = expertise.transport(concept, k=3)
+    rows, label = expertise.members(concept)
+    x = expertise.responses(numbers(expertise, edit)).astype(float)
+    count = int(min(label.sum(), (1 - label).sum()))
+    ranks = (np.arange(count) + 0.5) / count
+    for i in range(3):
+        a, b = (np.quantile(x[rows[label == c], i], ranks) for c in (0, 1))
+        slope, offset = np.polyfit(a, b, 1)
+        np.testing.assert_allclose(
+            [edit.scale[i], edit.shift[i]], [slope, offset], rtol=1e-4, atol=1e-6
+        )
+    half = expertise.transport(concept, k=3, strength=0.5)
+    np.testing.assert_allclose(half.scale, 0.5 + 0.5 * edit.scale)
+    np.testing.assert_allclose(half.shift, 0.5 * edit.shift)
+
+
+def test_what_cannot_be_is_refused(expertise: ej.Expertise, concept: str) -> None:
+    with pytest.raises(InputError, match="no concept 'sense/none'"):
+        expertise.force("sense/none")
+    with pytest.raises(InputError, match=r"--num_units=10000: .* has only 864 units"):
+        expertise.force(concept, k=10_000)
+    with pytest.raises(InputError, match="no metric 'on_p51'"):
+        expertise.force(concept, value="on_p51")
+    with pytest.raises(InputError, match="--edit=push: expected one of force"):
+        expertise.edit(concept, edit="push")
+
+
+def test_an_edit_is_kept_in_a_file(
+    expertise: ej.Expertise, concept: str, tiny_gpt2: Model, tmp_path: Path
+) -> None:
+    edit = expertise.force(concept, k=9)
+    edit.save(tmp_path / "edit.json")
+    again = UnitEdit.load(tmp_path / "edit.json")
+    settings = {"max_new_tokens": 6, "seeds": range(3)}
+    texts, same = (
+        ej.generate(tiny_gpt2, "The ball", e, **settings) for e in (edit, again)
+    )
+    assert texts.equals(same)
+    (tmp_path / "edit.json").write_text('{"site": ["a"]}')
+    with pytest.raises(InputError, match=r"edit\.json: is no edit"):
+        UnitEdit.load(tmp_path / "edit.json")
+
+
+def test_texts_do_not_depend_on_what_else_is_written(
+    expertise: ej.Expertise, concept: str, tiny_gpt2: Model
+) -> None:
+    edits = [None, expertise.force(concept, k=20)]
+    prompts = ["The ball", "Rain fell on the old market while"]
+    more = {"max_new_tokens": 8, "temperature": 1.0, "batch_size": 5}
+    every = ej.generate(tiny_gpt2, prompts, edits, range(4), **more)
+    assert list(every.columns[:3]) == ["edit", "prompt", "seed"] and len(every) == 16
+    alone = ej.generate(tiny_gpt2, prompts[1], edits[1], [2], **more)
+    row = every[(every["edit"] == 1) & (every["prompt"] == 1) & (every["seed"] == 2)]
+    assert row["sentence"].item() == alone["sentence"].item()
+    assert row["sentence"].item().startswith(prompts[1])
+
+
+def test_another_models_edit_is_refused(
+    expertise: ej.Expertise, concept: str, tiny_bert: Model, tmp_path: Path
+) -> None:
+    edit = expertise.force(concept, k=2)
+    other = load_model(str(make_tiny_gpt2(tmp_path / "other", seed=5)))
+    with pytest.raises(InputError, match="expertise of tiny-gpt2, whose weights"):
+        ej.generate(other, "The ball", edit)
+    with pytest.raises(InputError, match="does not write from left to right"):
+        ej.generate(tiny_bert, "The ball")
+
+
+def test_an_empty_prompt_needs_a_token_to_begin_with(tiny_gpt2: Model) -> None:
+    assert ej.generate(tiny_gpt2, "", max_new_tokens=3)["context"].item() == ""
+    tokenizer = copy.deepcopy(tiny_gpt2.tokenizer)
+    tokenizer.bos_token = None
+    other = dataclasses.replace(tiny_gpt2, tokenizer=tokenizer)
+    with pytest.raises(InputError, match="--prompt='': has no token"):
+        ej.generate(other, "")
+
+
+def program(*flags: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "binaries.generate_text", *flags]
+    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+
+
+def test_the_program_writes_the_references_table(
+    expertise: ej.Expertise, concept: str, tiny_gpt2: Model, tmp_path: Path
+) -> None:
+    flags = [
+        f"--model={tiny_gpt2.path}",
+        f"--expertise={expertise.folder.path}",
+        f"--concept={concept}",
+        "--prompt=The ball",
+        "--num_units=0,5",
+        "--num_samples=3",
+        "--max_new_tokens=6",
+        f"--out={tmp_path / 'texts.csv'}",
+        f"--figure={tmp_path / 'k.png'}",
+        "--words=the",
+    ]
+    done = program(*flags)
+    assert done.returncode == 0, done.stderr
+    table = pd.read_csv(tmp_path / "texts.csv")
+    assert tuple(table.columns) == COLUMNS and len(table) == 6
+    assert table["num_units"].tolist() == [0, 0, 0, 5, 5, 5]
+    assert (tmp_path / "k.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (["--concept=sense/none"], "no concept 'sense/none'"),
+        (["--num_units=9999"], "has only 864 units"),
+        (["--num_units=many"], "--num_units=many: expected whole numbers"),
+        (["--max_new_tokens=500"], "only 64 positions"),
+        (["--top_p=0"], "--top_p=0.0: expected more than 0"),
+    ],
+)
+def test_the_program_refuses_in_one_line(
+    expertise: ej.Expertise,
+    concept: str,
+    tiny_gpt2: Model,
+    changes: list[str],
+    message: str,
+) -> None:
+    done = program(
+        f"--model={tiny_gpt2.path}",
+        f"--expertise={expertise.folder.path}",
+        f"--concept={concept}",
+        *changes,
+    )
+    assert done.returncode == 1 and message in done.stderr, done.stderr
+    assert done.stderr.count("\n") == 1
