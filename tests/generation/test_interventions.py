@@ -1,4 +1,4 @@
-"""Edits made from a real expertise: which units, which numbers; texts of the program."""
+"""Edits made from a real expertise: which units, which numbers; the program."""
 
 import copy
 import dataclasses
