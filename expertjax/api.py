@@ -12,6 +12,7 @@ from jax.sharding import Mesh
 from expertjax.analysis import expertise as analysis
 from expertjax.capturing import capture as capture_room
 from expertjax.capturing.cost import capture_cost
+from expertjax.capturing.prepare import prepare
 from expertjax.capturing.settings import CaptureSettings
 from expertjax.checkpoints.load import Model, load_model
 from expertjax.checkpoints.series import Member, expand
@@ -269,7 +270,7 @@ def capture_costs(
     mesh = make_mesh(settings.mesh)
     rows = []
     for model, concept_set in _jobs(models, concepts, settings, mesh, names):
-        prepared = capture_room.prepare(model, concept_set, settings.capture, mesh)
+        prepared = prepare(model, concept_set, settings.capture, mesh)
         cost = capture_cost(prepared)
         row = {"model": model.name, **dataclasses.asdict(cost)}
         rows.append(row | {"padding": cost.padding})

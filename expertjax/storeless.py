@@ -4,13 +4,14 @@ from pathlib import Path
 
 from jax.sharding import Mesh
 
-from expertjax.capturing.capture import MemoryCapture, prepare, write_tables
+from expertjax.capturing.capture import MemoryCapture
+from expertjax.capturing.prepare import prepare, write_tables
 from expertjax.capturing.settings import CaptureSettings
 from expertjax.checkpoints.load import Model
 from expertjax.concepts.pool import ConceptSet
 from expertjax.runtime import mesh as meshes
 from expertjax.runtime import processes
-from expertjax.scoring.score import score_in_memory
+from expertjax.scoring.in_memory import score_in_memory
 from expertjax.scoring.settings import ScoreSettings
 from expertjax.stores.folder import ResultFolder
 
@@ -27,9 +28,8 @@ def capture_and_score(
     """The results of `capture` and `score`, without `responses.zarr`.
 
     Concepts are taken in groups whose responses fit into memory. A sentence that
-    several groups need is run in each. Where all fit at once, the results are those of
-    the way through the store to the bit; else sentences stand in other batches, and
-    responses differ in their last digits.
+    several groups need is run in each, at the length at which it would be run for a
+    store, so that results are those of the way through the store.
 
     Args:
       model: from `load_model`.

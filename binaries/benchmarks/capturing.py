@@ -240,7 +240,8 @@ def _measure(run: Callable[[], object]) -> tuple[dict[str, float], object]:
 def _run_ours(job: Job, folder: Path) -> dict:
     import jax
 
-    from expertjax.capturing.capture import capture, prepare
+    from expertjax.capturing.capture import capture
+    from expertjax.capturing.prepare import prepare
     from expertjax.capturing.settings import CaptureSettings
     from expertjax.checkpoints.load import load_model
     from expertjax.runtime.compile_cache import keep_compiled

@@ -5,7 +5,7 @@ import dataclasses
 import jax
 import numpy as np
 
-from expertjax.capturing.capture import Prepared
+from expertjax.capturing.prepare import Prepared
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +55,7 @@ def capture_cost(prepared: Prepared) -> Cost:
     section 2.1).
 
     Args:
-      prepared: from `capturing.capture.prepare`.
+      prepared: from `capturing.prepare.prepare`.
     """
     model, plan, table = prepared.model, prepared.plan, prepared.table
     lengths_N = prepared.pool.lengths

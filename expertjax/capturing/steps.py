@@ -9,39 +9,26 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jax.sharding import Mesh
 
 from expertjax.capturing.batches import Batch
 from expertjax.capturing.pooling import pool_fn
-from expertjax.capturing.settings import CaptureSettings
-from expertjax.checkpoints.load import Model
+from expertjax.capturing.prepare import Prepared
 from expertjax.models.attention import Inputs
 from expertjax.models.edits import Probe
-from expertjax.models.sites import UnitTable
 from expertjax.runtime import mesh as meshes
 from expertjax.runtime import sharding
-from expertjax.stores import arrays
 from expertjax.typing import Array
 
 
 class Steps:
     """Runs batches through a model; each shape is compiled once, in the background."""
 
-    def __init__(
-        self, model: Model, table: UnitTable, settings: CaptureSettings, mesh: Mesh
-    ) -> None:
-        """Places the parameters; nothing is compiled yet.
-
-        Args:
-          model: any family's.
-          table: the units that are kept.
-          settings: for pooling and the dtype of the store.
-          mesh: splits sentences, parameters and units.
-        """
-        self.mesh = mesh
-        self._model, self._table, self._settings = model, table, settings
-        self._params = sharding.place_parameters(mesh, model.params)
-        self._step = self._jit(arrays.DTYPES[settings.store_dtype])
+    def __init__(self, prepared: Prepared) -> None:
+        """Places the parameters; nothing is compiled yet."""
+        self._prepared = prepared
+        params = prepared.model.params
+        self._params = sharding.place_parameters(prepared.mesh, params)
+        self._step = self._jit(prepared.dtype)
         self._compiled: dict[tuple[int, int], concurrent.futures.Future] = {}
         self._pool = concurrent.futures.ThreadPoolExecutor(os.cpu_count())
 
@@ -70,19 +57,20 @@ class Steps:
         return meshes.local(responses)
 
     def _inputs(self, batch: Batch) -> list[Array]:
-        split = meshes.split_batch(self.mesh)
+        split = meshes.split_batch(self._prepared.mesh)
         inputs = (batch.tokens, batch.mask, batch.pooled)
         return [meshes.put(split, array) for array in inputs]
 
     def _jit(self, dtype: np.dtype) -> Any:
-        table, pooling = self._table, self._settings.pooling
+        model, mesh = self._prepared.model, self._prepared.mesh
+        table, pooling = self._prepared.table, self._prepared.settings.pooling
         record = frozenset(site.name for site in table.recorded)
-        filler = -table.num_units % meshes.model_size(self.mesh)
+        filler = -table.num_units % meshes.model_size(mesh)
 
         def step(
             params: Any, tokens: Array, mask: Array, pooled: Array
         ) -> tuple[Array, Array]:
-            module = nnx.merge(self._model.graphdef, params)
+            module = nnx.merge(model.graphdef, params)
             pool = pool_fn(pooling, pooled)
             probe = Probe(pool=pool, record=record, depth=table.depth)
             responses_BxU = table.gather(module(Inputs.of(tokens, mask), probe).pooled)
@@ -90,15 +78,12 @@ class Steps:
             rounded_BxU = responses_BxU.astype(dtype)
             return rounded_BxU, jnp.isfinite(rounded_BxU).all()
 
-        split = meshes.split_batch(self.mesh)
-        params = sharding.parameter_shardings(self.mesh, self._model.params)
+        split = meshes.split_batch(mesh)
+        params = sharding.parameter_shardings(mesh, model.params)
         return jax.jit(
             step,
             in_shardings=(params, split, split, split),
-            out_shardings=(
-                meshes.split_responses(self.mesh),
-                meshes.replicated(self.mesh),
-            ),
+            out_shardings=(meshes.split_responses(mesh), meshes.replicated(mesh)),
         )
 
     def _compile(self, shape: tuple[int, int]) -> Any:

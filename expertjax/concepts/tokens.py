@@ -102,6 +102,15 @@ class TokenizedPool:
         return digest.hexdigest()
 
 
+def whole_texts(tokenizer: Any) -> Any:
+    """The fast tokenizer behind Hugging Face's, which neither cuts nor pads."""
+    backend = tokenizer.backend_tokenizer
+    # Folders often carry settings of their own, which would cut silently.
+    backend.no_truncation()
+    backend.no_padding()
+    return backend
+
+
 def tokenize(
     concepts: ConceptSet,
     tokenizer: Any,
@@ -123,10 +132,7 @@ def tokenize(
       InputError: no sentence is left, a concept loses all of its positives or
         negatives, or a sentence has no token to pool over.
     """
-    backend = tokenizer.backend_tokenizer
-    # Folders often carry settings of their own, which would cut silently.
-    backend.no_truncation()
-    backend.no_padding()
+    backend = whole_texts(tokenizer)
     # Joined chunk by chunk: an array for each sentence would take ten times the room.
     tokens, pooled, lengths = [], [], []
     for start in range(0, len(concepts.sentences), _CHUNK):

@@ -75,22 +75,48 @@ class Edit:
                 f"unit {outside[0]} is not one of the {table.num_units} units, "
                 "which are numbered from 0"
             )
-        values = [np.broadcast_to(v, units.shape) for v in (scale, shift)]
-        edit = cls.identity(sites, num_layers)
-        arrays = [
-            {name: np.array(array) for name, array in part.items()}
-            for part in (edit.scale, edit.shift)
-        ]
-        for part, value in zip(arrays, values, strict=True):
-            for name in part:
-                here = table.site[units] == name
-                where = table.layer[units[here]], table.index[units[here]]
-                part[name][where] = value[here]
-        scales, shifts = (
-            {name: jnp.asarray(array) for name, array in part.items()}
-            for part in arrays
+        return cls.at(
+            sites,
+            num_layers,
+            table.site[units],
+            table.layer[units],
+            table.index[units],
+            scale,
+            shift,
         )
-        return cls(scale=scales, shift=shifts)
+
+    @classmethod
+    def at(
+        cls,
+        sites: Sequence[Site],
+        num_layers: int,
+        site: np.ndarray,
+        layer: np.ndarray,
+        index: np.ndarray,
+        scale: float | np.ndarray,
+        shift: float | np.ndarray,
+    ) -> "Edit":
+        """`from_units` for units given by where they are.
+
+        Args:
+          sites: all sites of the model.
+          num_layers: L.
+          site: [K] names.
+          layer: [K].
+          index: [K] output coordinates.
+          scale: one number or [K].
+          shift: one number or [K].
+        """
+        identity = cls.identity(sites, num_layers)
+        parts = []
+        for part, value in ((identity.scale, scale), (identity.shift, shift)):
+            arrays = {name: np.array(array) for name, array in part.items()}
+            value = np.broadcast_to(value, len(site))
+            for name, array in arrays.items():
+                here = site == name
+                array[layer[here], index[here]] = value[here]
+            parts.append({name: jnp.asarray(array) for name, array in arrays.items()})
+        return cls(*parts)
 
 
 class Cache(NamedTuple):

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
 from expertjax.errors import InputError
@@ -51,23 +50,20 @@ class UnitEdit:
           InputError: the model does not have one of the units.
         """
         features = {site.name: site.features for site in sites}
-        identity = Edit.identity(sites, num_layers)
-        scale, shift = (
-            {name: np.array(array) for name, array in part.items()}
-            for part in (identity.scale, identity.shift)
-        )
-        for i, site in enumerate(self.site):
-            layer, index = int(self.layer[i]), int(self.index[i])
+        for site, layer, index in zip(self.site, self.layer, self.index, strict=True):
             if not (0 <= layer < num_layers and 0 <= index < features.get(site, 0)):
                 raise InputError(
                     f"the model has no unit {index} of site {site} in layer {layer}; "
                     "the edit is another model's"
                 )
-            scale[site][layer, index] = self.scale[i]
-            shift[site][layer, index] = self.shift[i]
-        return Edit(
-            scale={name: jnp.asarray(array) for name, array in scale.items()},
-            shift={name: jnp.asarray(array) for name, array in shift.items()},
+        return Edit.at(
+            sites,
+            num_layers,
+            np.array(self.site, str),
+            self.layer,
+            self.index,
+            self.scale,
+            self.shift,
         )
 
     def save(self, path: Path | str) -> None:

@@ -24,7 +24,8 @@ from expertjax.scoring.average_precision import average_precision
 from expertjax.scoring.blocks import make_scorer
 from expertjax.scoring.labels import load_memberships
 from expertjax.scoring.metrics import METRICS
-from expertjax.scoring.score import HELD_OUT, score, unit_blocks
+from expertjax.scoring.run import HELD_OUT, unit_blocks
+from expertjax.scoring.score import score
 from expertjax.scoring.settings import ScoreSettings
 from expertjax.stores import arrays
 from expertjax.stores.folder import ResultFolder

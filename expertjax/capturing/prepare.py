@@ -1,0 +1,207 @@
+"""Model, sentences and settings that fit each other: what a capture begins with."""
+
+import concurrent.futures
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jax.sharding import Mesh
+
+from expertjax.capturing.batches import BatchPlan, choose_buckets, shard_rows
+from expertjax.capturing.settings import CaptureSettings
+from expertjax.checkpoints.load import Model, params_digest
+from expertjax.concepts.pool import ConceptSet, sentence_digest
+from expertjax.concepts.tokens import TokenizedPool, tokenize
+from expertjax.errors import InputError
+from expertjax.models.sites import UnitTable
+from expertjax.runtime import mesh as meshes
+from expertjax.stores import arrays
+from expertjax.stores.folder import ResultFolder
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """A model and sentences that fit each other, and what is to be done.
+
+    Attributes:
+      model: whose responses are wanted.
+      pool: tokenised sentences, ascending by length.
+      table: the units that are kept.
+      settings: with every choice made.
+      plan: how the pool is batched, in the blocks of its store.
+      mesh: of this process's group.
+      identity: everything that the bytes of the responses depend on, and counts.
+    """
+
+    model: Model
+    pool: TokenizedPool
+    table: UnitTable
+    settings: CaptureSettings
+    plan: BatchPlan
+    mesh: Mesh
+    identity: dict[str, Any]
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of the stored responses."""
+        return arrays.DTYPES[self.settings.store_dtype]
+
+    @property
+    def columns(self) -> tuple[int, int]:
+        """The units whose responses this process holds."""
+        width = self.columns_per_process
+        start = meshes.process_in_mesh(self.mesh) * width
+        return start, min(start + width, self.table.num_units)
+
+    @property
+    def columns_per_process(self) -> int:
+        """As many units as each process of the group holds."""
+        return _columns_per_process(self.table, self.mesh)
+
+    def keep(self, rows: np.ndarray) -> "Prepared":
+        """Some of the sentences, ascending, each run at the length that it has here."""
+        pool, plan = self.pool.keep(rows), self.plan.keep(rows)
+        return dataclasses.replace(self, pool=pool, plan=plan)
+
+
+def prepare(
+    model: Model, concepts: ConceptSet, settings: CaptureSettings, mesh: Mesh
+) -> Prepared:
+    """Tokenises, while the weights' fingerprint is taken, and checks what can be.
+
+    Raises:
+      InputError: settings that do not fit the model or the sentences.
+    """
+    _check_length(model, settings)
+    table = UnitTable.build(model.sites, model.num_layers, settings.sites)
+    settings = settings.resolve(meshes.batch_tokens(mesh))
+    with concurrent.futures.ThreadPoolExecutor(1) as background:
+        pool = background.submit(
+            tokenize,
+            concepts,
+            model.tokenizer,
+            seq_len=settings.seq_len,
+            long=settings.long,
+            special_tokens=settings.special_tokens,
+        )
+        digest = params_digest(model.params)
+        tokenized = _fit_vocabulary(model, pool.result())
+    identity = _identity(model, tokenized, table, settings, digest)
+    plan = _plan(tokenized, table, settings, mesh)
+    return Prepared(model, tokenized, table, settings, plan, mesh, identity)
+
+
+def _columns_per_process(table: UnitTable, mesh: Mesh) -> int:
+    model = meshes.model_size(mesh)
+    return -(-table.num_units // model) * model // meshes.num_processes(mesh)
+
+
+def _plan(
+    pool: TokenizedPool, table: UnitTable, settings: CaptureSettings, mesh: Mesh
+) -> BatchPlan:
+    multiple = meshes.data_size(mesh)
+    full_padding = settings.compat == "selfcond"
+    buckets: tuple[int, ...] = (settings.seq_len,)
+    if not full_padding:
+        buckets = choose_buckets(pool.lengths, settings.batch_tokens)
+    rows = shard_rows(
+        len(pool.lengths),
+        _columns_per_process(table, mesh),
+        arrays.DTYPES[settings.store_dtype].itemsize,
+        settings.block_rows,
+        multiple,
+    )
+    return BatchPlan.of(
+        pool.lengths,
+        buckets,
+        settings.batch_tokens,
+        rows,
+        multiple,
+        full_padding=full_padding,
+    )
+
+
+def _check_length(model: Model, settings: CaptureSettings) -> None:
+    longest = getattr(model.config, "max_positions", None)
+    if longest is not None and settings.seq_len > longest:
+        raise InputError(
+            f"--seq_len={settings.seq_len}: {model.name} has only {longest} positions"
+        )
+
+
+def _fit_vocabulary(model: Model, pool: TokenizedPool) -> TokenizedPool:
+    """Refuses tokens that the model does not have; as padding, any will do."""
+    size = model.config.vocab_size
+    for text, ids in zip(pool.concepts.sentences, pool.tokens, strict=True):
+        if ids.max() >= size:
+            raise InputError(
+                f"{model.path}: its tokenizer makes token {ids.max()} of {text!r}, but "
+                f"the model has only {size}; they do not belong together"
+            )
+    return pool if pool.pad_id < size else dataclasses.replace(pool, pad_id=0)
+
+
+def _identity(
+    model: Model,
+    pool: TokenizedPool,
+    table: UnitTable,
+    settings: CaptureSettings,
+    weights_sha256: str,
+) -> dict[str, Any]:
+    """See `Prepared`."""
+    return dataclasses.asdict(settings) | {
+        "model": model.name,
+        "family": model.family.name,
+        "weights_sha256": weights_sha256,
+        "tokens_sha256": pool.digest(),
+        "num_sentences": len(pool.tokens),
+        "num_units": table.num_units,
+        "num_layers": model.num_layers,
+        "num_dropped": len(pool.dropped),
+        "num_truncated": pool.num_truncated,
+    }
+
+
+def write_tables(folder: ResultFolder, prepared: Prepared) -> None:
+    """Writes the tables of units, sentences and memberships."""
+    pool, table = prepared.pool, prepared.table
+    concepts = pool.concepts
+    folder.write_table(
+        "units",
+        pd.DataFrame(
+            {
+                "unit": np.arange(table.num_units, dtype=np.int32),
+                "site": table.site,
+                "layer": table.layer,
+                "index": table.index,
+                "module": table.module,
+            }
+        ),
+    )
+    folder.write_table(
+        "sentences",
+        pd.DataFrame(
+            {
+                "sentence": np.arange(len(concepts.sentences), dtype=np.int32),
+                "text": concepts.sentences,
+                "n_tokens": pool.lengths,
+                "sha256": [sentence_digest(text) for text in concepts.sentences],
+            }
+        ),
+    )
+    # Scoring has to tell them from sentences that were never there.
+    folder.write_table(
+        "dropped",
+        pd.DataFrame(
+            {
+                "text": pd.Series(pool.dropped, dtype=str),
+                "sha256": [sentence_digest(text) for text in pool.dropped],
+            }
+        ),
+    )
+    folder.write_memberships(
+        concepts.keys,
+        [member.sentence for member in concepts.members],
+        [member.label for member in concepts.members],
+    )

@@ -1,0 +1,111 @@
+"""Scoring by groups of concepts whose responses are in memory and not kept."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from jax.sharding import Mesh
+
+from expertjax.concepts.pool import Membership
+from expertjax.errors import InputError
+from expertjax.runtime import processes, stopping
+from expertjax.scoring.run import Bounds, Scoring, unit_blocks
+from expertjax.scoring.settings import ScoreSettings
+from expertjax.stores import arrays
+from expertjax.stores.folder import ResultFolder
+
+
+def score_in_memory(
+    folder: ResultFolder,
+    keys: Sequence[str],
+    members: Sequence[Membership],
+    num_units: int,
+    settings: ScoreSettings,
+    memory_bytes: int,
+    capture: Callable[[np.ndarray], np.ndarray],
+    mesh: Mesh | None = None,
+) -> None:
+    """Scores concepts by groups whose responses are made when needed and not kept.
+
+    Can be interrupted at any moment and called again: finished groups are kept. Where
+    there are several processes, they share the groups.
+
+    Args:
+      folder: whose capture is claimed.
+      keys: [C] concepts.
+      members: [C] labelled rows of the pool.
+      num_units: U.
+      settings: see `ScoreSettings`.
+      memory_bytes: the most that a group's responses take as float32.
+      capture: rows of the pool, ascending -> their [n, U] responses.
+      mesh: for the JAX kernel; defaults to all devices of this process.
+
+    Raises:
+      InputError: the sentences of one concept alone take more than `memory_bytes`, a
+        concept has too few sentences to hold some out, or the folder holds another
+        run.
+    """
+    size, num_rows = _group_size(keys, members, num_units, memory_bytes)
+    bounds = unit_blocks(
+        (num_rows, num_units), arrays.CHUNK_COLUMNS, settings.block_bytes
+    )
+    scoring = Scoring(folder, keys, members, settings, bounds, mesh)
+    scoring.begin(folder, {"keep_responses": False, "concepts_at_a_time": size})
+    if not folder.expertise_ledger.is_closed:
+        groups = range(-(-len(keys) // size))
+        todo: dict[int, list[tuple[int, Bounds]]] = {}
+        for mark, of_block in scoring.resume(
+            [
+                (group * len(bounds) + i, b)
+                for group in processes.share(groups)
+                for i, b in enumerate(bounds)
+            ]
+        ):
+            todo.setdefault(mark // len(bounds), []).append((mark, of_block))
+        targets = scoring.create(size)
+        for item in processes.rounds(todo.items(), len(todo)):
+            if item is not None:
+                group, blocks = item
+                concepts = slice(group * size, min((group + 1) * size, len(keys)))
+                rows = _rows_of(members[concepts])
+                part = scoring.part(concepts, rows)
+                x_NxU = capture(rows)
+                for mark, (start, stop) in blocks:
+                    block = x_NxU[:, start:stop].astype(np.float32)
+                    scoring.add(targets, part, mark, start, stop, block)
+                    stopping.check_alone()
+                del x_NxU  # before the next group's are made
+            stopping.check()
+        scoring.close(targets, len(groups) * len(bounds))
+    scoring.clean()
+
+
+def _rows_of(members: Sequence[Membership]) -> np.ndarray:
+    """The rows that some concepts need, ascending."""
+    return np.unique(np.concatenate([member.sentence for member in members]))
+
+
+def _group_size(
+    keys: Sequence[str],
+    members: Sequence[Membership],
+    num_units: int,
+    memory_bytes: int,
+) -> tuple[int, int]:
+    """The most concepts at a time that fit into memory, and the most rows of a group.
+
+    All groups are of one size, so that each is a row of shards.
+    """
+    fitting = memory_bytes // (4 * num_units)
+    # Halving finds a size that is at least half of the largest.
+    size = len(members)
+    while True:
+        starts = range(0, len(members), size)
+        rows = [len(_rows_of(members[start : start + size])) for start in starts]
+        if max(rows) <= fitting:
+            return size, max(rows)
+        if size == 1:
+            key, needed = keys[int(np.argmax(rows))], max(rows) * 4 * num_units
+            raise InputError(
+                f"--memory_bytes={memory_bytes}: the responses to the sentences of "
+                f"{key} alone take {needed} bytes"
+            )
+        size = -(-size // 2)

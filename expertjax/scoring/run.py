@@ -1,0 +1,252 @@
+"""What the ways of scoring share: the folder, its arrays, its tables."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import tensorstore as ts
+from jax.sharding import Mesh
+
+from expertjax.concepts.pool import Membership
+from expertjax.runtime import processes
+from expertjax.scoring import labels, null
+from expertjax.scoring.blocks import Scorer, make_scorer
+from expertjax.scoring.experts import BestUnits, IntervalFn
+from expertjax.scoring.intervals import Intervals
+from expertjax.scoring.settings import ScoreSettings
+from expertjax.stores import arrays, paths
+from expertjax.stores.folder import ResultFolder
+
+HELD_OUT = "ap_heldout"
+Bounds = tuple[int, int]  # units start to stop
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """Some concepts, and how their blocks are scored.
+
+    Attributes:
+      concepts: their run.
+      scorers: "" for all metrics, and `HELD_OUT`.
+      interval: of the best units.
+    """
+
+    concepts: slice
+    scorers: dict[str, Scorer]
+    interval: IntervalFn
+
+
+class Scoring:
+    """What the ways of scoring share: the folder, its arrays, its tables."""
+
+    def __init__(
+        self,
+        folder: ResultFolder,
+        keys: Sequence[str],
+        members: Sequence[Membership],
+        settings: ScoreSettings,
+        bounds: Sequence[tuple[int, int]],
+        mesh: Mesh | None,
+    ) -> None:
+        self._folder, self._keys, self._members = folder, keys, members
+        self._settings, self._bounds, self._mesh = settings, bounds, mesh
+        self._held_out = _held_out(keys, members, settings)
+        self._fitted = _parts(members, self._held_out, False)
+        self._best = BestUnits(folder.experts_path, settings.bootstrap_top, len(keys))
+
+    def begin(self, responses: ResultFolder, more: dict[str, Any]) -> None:
+        """Claims the folder; all processes wait until that is done.
+
+        Args:
+          responses: the folder whose responses are scored.
+          more: settings beside the usual ones that the bytes depend on.
+        """
+        if processes.is_first():
+            self._begin(responses, more)
+        processes.barrier("score: prepared")
+
+    def _begin(self, responses: ResultFolder, more: dict[str, Any]) -> None:
+        """Writes the tables that say what is scored."""
+        capture = responses.read_run()["capture"]
+        identity = {
+            "responses": capture["weights_sha256"] + ":" + capture["tokens_sha256"],
+            "responses_folder": paths.relative(responses.path, self._folder.path),
+            "memberships_sha256": labels.memberships_digest(self._keys, self._members),
+            "num_concepts": len(self._keys),
+            "metrics": list(self._settings.metric_names),
+            "holdout": self._settings.holdout,
+            "holdout_seed": self._settings.holdout_seed,
+            "bootstrap_top": self._settings.bootstrap_top,
+            "bootstrap_resamples": self._settings.bootstrap_resamples,
+            "block_bytes": self._settings.block_bytes,
+            **more,
+        }
+        elsewhere = paths.resolved(self._folder.path) != paths.resolved(responses.path)
+        if elsewhere:
+            self._folder.claim("capture", capture)
+        self._folder.claim("score", identity)
+        if elsewhere:
+            for name in ("units", "sentences", "dropped"):
+                paths.copy_file(
+                    responses.path / f"{name}.parquet",
+                    self._folder.path / f"{name}.parquet",
+                )
+        if elsewhere or self._settings.holdout:
+            self._folder.write_memberships(
+                self._keys,
+                [member.sentence for member in self._members],
+                [member.label for member in self._members],
+                self._held_out if self._settings.holdout else None,
+            )
+        if not self._folder.expertise_ledger.is_closed:
+            self._folder.unsucceed()
+
+    def part(self, concepts: slice, rows: np.ndarray) -> Part:
+        """Some concepts over responses to some rows of the pool, ascending."""
+        settings = self._settings
+
+        def over_rows(members: Sequence[Membership]) -> list[Membership]:
+            return [
+                Membership(
+                    np.searchsorted(rows, member.sentence).astype(np.int32),
+                    member.label,
+                )
+                for member in members[concepts]
+            ]
+
+        fitted = over_rows(self._fitted)
+        names, kernel = settings.metric_names, settings.kernel
+        scorers = {"": make_scorer(fitted, names, kernel, self._mesh)}
+        if settings.holdout:
+            rest = over_rows(_parts(self._members, self._held_out, True))
+            scorers[HELD_OUT] = make_scorer(rest, ["ap"], kernel, self._mesh)
+        interval = Intervals(fitted, settings.bootstrap_resamples)
+        return Part(concepts, scorers, interval)
+
+    def resume(self, blocks: Sequence[tuple[int, Bounds]]) -> list[tuple[int, Bounds]]:
+        """The (mark, bounds) of those that are still to be scored."""
+        done = self._folder.expertise_ledger.finished()
+        self._best.resume([mark for mark, _ in blocks if mark in done])
+        return [block for block in blocks if block[0] not in done]
+
+    def create(self, concepts_per_shard: int) -> dict[str, ts.TensorStore]:
+        """An array [C, U] for each metric, a shard for each block."""
+        settings = self._settings
+        names = [*settings.metric_names, *([HELD_OUT] if settings.holdout else [])]
+        layout = arrays.Layout(
+            (len(self._keys), self._bounds[-1][1]),
+            "float32",
+            (concepts_per_shard, self._bounds[0][1]),
+            ("concept", "unit"),
+        )
+        arrays.create_group(self._folder.expertise_path)
+        return {
+            name: arrays.create_array(self._folder.expertise_path / name, layout)
+            for name in names
+        }
+
+    def add(
+        self,
+        targets: dict[str, ts.TensorStore],
+        part: Part,
+        mark: int,
+        start: int,
+        stop: int,
+        x_NxU: np.ndarray,
+    ) -> None:
+        """Scores units start to stop for the concepts of a part, and writes that."""
+        scores = part.scorers[""](x_NxU)
+        if HELD_OUT in part.scorers:
+            scores[HELD_OUT] = part.scorers[HELD_OUT](x_NxU)["ap"]
+        self._best.add(
+            mark, part.concepts.start, start, x_NxU, scores["ap"], part.interval
+        )
+        arrays.write_part(targets, scores, part.concepts, slice(start, stop))
+        self._folder.expertise_ledger.mark(mark, start, stop)
+
+    def close(self, targets: dict[str, ts.TensorStore], num_marks: int) -> None:
+        """Writes what is known once all processes are through."""
+        processes.barrier("score: blocks")
+        if processes.is_first():
+            experts = self._best.table(num_marks, self._keys)
+            self._folder.write_table("experts", experts)
+            _write_concepts(self._folder, self._keys, self._fitted, targets["ap"])
+            self._folder.expertise_ledger.close(num_marks)
+
+    def clean(self) -> None:
+        """Removes what is in `experts.parquet` now."""
+        if processes.is_first():
+            paths.remove_folder(self._folder.experts_path)
+        processes.barrier("score: finished")
+
+
+def _held_out(
+    keys: Sequence[str], members: Sequence[Membership], settings: ScoreSettings
+) -> list[np.ndarray]:
+    """[C] arrays [n] of bool: the sentences that take no part in the scores."""
+    if settings.holdout:
+        return labels.hold_out(keys, members, settings.holdout, settings.holdout_seed)
+    return [np.zeros(len(member.label), bool) for member in members]
+
+
+def _parts(
+    members: Sequence[Membership], held_out: Sequence[np.ndarray], which: bool
+) -> list[Membership]:
+    return [
+        Membership(member.sentence[rows == which], member.label[rows == which])
+        for member, rows in zip(members, held_out, strict=True)
+    ]
+
+
+def unit_blocks(
+    shape: tuple[int, ...], chunk: int, block_bytes: int
+) -> list[tuple[int, int]]:
+    """Columns of each block: whole chunks, at most `block_bytes` of responses."""
+    num_sentences, num_units = shape
+    width = max(chunk, block_bytes // (4 * num_sentences) // chunk * chunk)
+    return [
+        (start, min(start + width, num_units)) for start in range(0, num_units, width)
+    ]
+
+
+def _write_concepts(
+    folder: ResultFolder,
+    keys: Sequence[str],
+    fitted: Sequence[Membership],
+    ap_CxU: ts.TensorStore,
+) -> None:
+    shapes = [(member.num_positives, member.num_negatives) for member in fitted]
+    thresholds = null.thresholds(shapes, ap_CxU.shape[1])
+    best, above = _count_above(ap_CxU, thresholds)
+    folder.write_table("null", null.null_table(shapes))
+    folder.write_table(
+        "concepts",
+        pd.DataFrame(
+            {
+                "concept": keys,
+                "group": [key.partition("/")[0] for key in keys],
+                "n_pos": [member.num_positives for member in fitted],
+                "n_neg": [member.num_negatives for member in fitted],
+                "chance": [member.chance for member in fitted],
+                "max_ap": best,
+                "null_threshold": thresholds,
+                "n_above": above,
+            }
+        ),
+    )
+
+
+def _count_above(
+    ap_CxU: ts.TensorStore, thresholds: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Best AP and the number of units at or above the threshold, of each concept."""
+    best = np.zeros(len(thresholds), np.float32)
+    above = np.zeros(len(thresholds), np.int32)
+    rows = slice(0, len(thresholds))
+    for start, stop in unit_blocks(ap_CxU.shape, arrays.CHUNK_COLUMNS, 128 * 2**20):
+        part = arrays.read(ap_CxU, rows, slice(start, stop))
+        best = np.maximum(best, part.max(1))
+        above += (part >= thresholds[:, None]).sum(1, dtype=np.int32)
+    return best, above
