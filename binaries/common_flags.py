@@ -1,9 +1,12 @@
 """Flags that several programs share, and the settings they make."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import TypeVar
 
 from absl import flags
+
+from expertjax.errors import InputError
 
 FLAGS = flags.FLAGS
 Settings = TypeVar("Settings")
@@ -115,6 +118,51 @@ def define_process_flags() -> None:
     )
     flags.DEFINE_integer("num_processes", 1, "Processes of the job.")
     flags.DEFINE_integer("process_id", 0, "The number of this one, from 0.")
+
+
+def define_generate_flags(
+    num_samples: int, max_new_tokens: int, temperature: float, top_p: float, top_k: int
+) -> None:
+    """Flags of the programs that write; one for each generation setting.
+
+    Args:
+      num_samples: the default, as are the others.
+      max_new_tokens: of a text.
+      temperature: of sampling.
+      top_p: likewise.
+      top_k: likewise.
+    """
+    flags.DEFINE_string("model", None, "As in find_experts; causal.", required=True)
+    flags.DEFINE_string("perplexity_model", None, "Judges texts; default: --model.")
+    flags.DEFINE_integer("num_samples", num_samples, "Texts of a kind.")
+    flags.DEFINE_integer("seed", 0, "Seed of the first of them; the others follow.")
+    flags.DEFINE_integer(
+        "max_new_tokens", max_new_tokens, "The most tokens after a prompt."
+    )
+    flags.DEFINE_float(
+        "temperature", temperature, "Divides logits; 0: the likeliest token."
+    )
+    flags.DEFINE_float("top_p", top_p, "Only the likeliest tokens of this probability.")
+    flags.DEFINE_integer("top_k", top_k, "Only so many likeliest tokens; 0: all.")
+    flags.DEFINE_float("repetition_penalty", 1.0, "Of tokens that are there already.")
+    flags.DEFINE_enum(
+        "edit_tokens", "all", ["all", "new"], "Edit at all tokens or at new ones only."
+    )
+    flags.DEFINE_integer("batch_size", 64, "Texts that are written at a time.")
+
+
+def values_of_k(texts: Sequence[str]) -> list[int]:
+    """The numbers of `--num_units`.
+
+    Raises:
+      InputError: one is none.
+    """
+    try:
+        return [int(text) for text in texts]
+    except ValueError:
+        raise InputError(
+            f"--num_units={','.join(texts)}: expected whole numbers"
+        ) from None
 
 
 def start_processes() -> None:

@@ -9,14 +9,20 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from binaries.common_flags import settings_from_flags
+from binaries.common_flags import (
+    define_generate_flags,
+    settings_from_flags,
+    values_of_k,
+)
 from binaries.run_main import run_main
 
 if TYPE_CHECKING:  # brings JAX, which --help does without
     from expertjax.models.unit_edits import UnitEdit
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("model", None, "As in find_experts; causal.", required=True)
+define_generate_flags(
+    num_samples=1, max_new_tokens=20, temperature=0.8, top_p=0.9, top_k=0
+)
 flags.DEFINE_string("expertise", None, "OUT/<model_name> of this model.")
 flags.DEFINE_string("concept", None, "group/name; default: no edit.")
 flags.DEFINE_multi_string("prompt", ["Once upon a time"], "To go on from; repeatable.")
@@ -37,23 +43,13 @@ flags.DEFINE_string(
 )
 flags.DEFINE_float("strength", 1.0, "Of damp (the factor), gaussian and transport.")
 flags.DEFINE_float("gamma", 0.9, "For --select=gamma.")
-flags.DEFINE_enum(
-    "edit_tokens", "all", ["all", "new"], "Edit at all tokens or at new ones only."
-)
-flags.DEFINE_integer("num_samples", 1, "Texts for each prompt and number of units.")
-flags.DEFINE_integer("seed", 0, "Seed of the first of them; the others follow.")
-flags.DEFINE_integer("max_new_tokens", 20, "The most tokens after a prompt.")
-flags.DEFINE_float("temperature", 0.8, "Divides logits; 0: the likeliest token.")
-flags.DEFINE_float("top_p", 0.9, "Only the likeliest tokens of this probability.")
-flags.DEFINE_integer("top_k", 0, "Only so many likeliest tokens; 0: all.")
-flags.DEFINE_float("repetition_penalty", 1.0, "Of tokens that are there already.")
-flags.DEFINE_integer("batch_size", 64, "Texts that are written at a time.")
 flags.DEFINE_list("words", [], "Of the concept, whose share is told.")
 flags.DEFINE_string("out", None, "CSV file; default: texts are only shown.")
 flags.DEFINE_string(
     "figure", None, "PNG or SVG file: words, perplexity, Self-BLEU over k."
 )
 flags.DEFINE_string("save_edit", None, "JSON file for the (last) edit.")
+flags.DEFINE_string("load_edit", None, "Such a file, in place of --concept.")
 
 
 def main(argv: Sequence[str]) -> None:
@@ -71,7 +67,8 @@ def main(argv: Sequence[str]) -> None:
     seeds = range(FLAGS.seed, FLAGS.seed + FLAGS.num_samples)
     single = len(edits) * len(FLAGS.prompt) * len(seeds) == 1
     texts = generate(model, FLAGS.prompt, edits, seeds, settings, _show(single))
-    texts["perplexity"] = ej.perplexity(model, list(texts["sentence"]))
+    judge = ej.load_model(FLAGS.perplexity_model) if FLAGS.perplexity_model else model
+    texts["perplexity"] = ej.perplexity(judge, list(texts["sentence"]))
     scores = score_texts(texts, FLAGS.words)
     scores.insert(0, "num_units", [0 if e is None else len(e) for e in edits])
     if single:
@@ -106,21 +103,18 @@ def _edits() -> "list[UnitEdit | None]":
     from expertjax.errors import InputError
     from expertjax.generation.interventions import Intervention, make_edit
 
+    if FLAGS.load_edit:
+        return [ej.UnitEdit.load(FLAGS.load_edit)]
     if not FLAGS.concept:
         return [None]
     if not FLAGS.expertise:
         raise InputError("--concept needs --expertise=OUT/<model_name>")
     expertise = ej.Expertise.open(FLAGS.expertise)
     edits = []
-    for text in FLAGS.num_units:
-        try:
-            k = int(text)
-        except ValueError:
-            raise InputError(f"--num_units={text}: expected whole numbers") from None
-        fields: dict[str, Any] = {name: FLAGS[name].value for name in _FIELDS} | {
-            "num_units": k
-        }
-        edit = make_edit(expertise, FLAGS.concept, Intervention(**fields))
+    fields: dict[str, Any] = {name: FLAGS[name].value for name in _FIELDS}
+    for k in values_of_k(FLAGS.num_units):
+        intervention = Intervention(**fields, num_units=k)
+        edit = make_edit(expertise, FLAGS.concept, intervention)
         edits.append(edit if k or FLAGS.select == "gamma" else None)
     return edits
 

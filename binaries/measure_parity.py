@@ -6,14 +6,24 @@ python -m binaries.measure_parity --flagfile=configs/parity.flags --model=FOLDER
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from absl import flags
 
-from binaries.common_flags import settings_from_flags
+from binaries.common_flags import (
+    define_generate_flags,
+    settings_from_flags,
+    values_of_k,
+)
 from binaries.run_main import run_main
 
+if TYPE_CHECKING:  # brings JAX, which --help does without
+    from expertjax.generation.sweep import Side
+
 FLAGS = flags.FLAGS
-flags.DEFINE_string("model", None, "As in find_experts; causal.", required=True)
+define_generate_flags(
+    num_samples=20, max_new_tokens=15, temperature=1.0, top_p=1.0, top_k=10
+)
 flags.DEFINE_string("expertise", None, "OUT/<model_name> of this model.", required=True)
 flags.DEFINE_multi_string("concept", None, "group/name; two of them.", required=True)
 flags.DEFINE_multi_string(
@@ -30,13 +40,6 @@ flags.DEFINE_enum(
 )
 flags.DEFINE_string("templates", None, "A file of templates with {}; default: ours.")
 flags.DEFINE_string("occupations", None, "A file of occupations; default: ours.")
-flags.DEFINE_integer("num_samples", 20, "Texts for each prompt, k and concept.")
-flags.DEFINE_integer("seed", 0, "Seed of the first of them; the others follow.")
-flags.DEFINE_integer("max_new_tokens", 15, "The most tokens after a prompt.")
-flags.DEFINE_float("temperature", 1.0, "Divides logits; 0: the likeliest token.")
-flags.DEFINE_float("top_p", 1.0, "Only the likeliest tokens of this probability.")
-flags.DEFINE_integer("top_k", 10, "Only so many likeliest tokens; 0: all.")
-flags.DEFINE_integer("batch_size", 64, "Texts that are written at a time.")
 flags.DEFINE_string("out", None, "Folder for tables and figure.", required=True)
 
 
@@ -51,12 +54,13 @@ def main(argv: Sequence[str]) -> None:
     model = ej.load_model(FLAGS.model)
     seeds = range(FLAGS.seed, FLAGS.seed + FLAGS.num_samples)
     settings = settings_from_flags(ej.GenerateSettings)
-    table = sweep.parity(model, _prompts(), sides, seeds, settings)
+    judge = ej.load_model(FLAGS.perplexity_model) if FLAGS.perplexity_model else None
+    table = sweep.parity(model, _prompts(), sides, seeds, settings, judge)
     points = sweep.parity_points(table)
     means = table.groupby(["forced", "num_units"], sort=False).mean(numeric_only=True)
     print(means.round(3).to_string())
-    crossed = points.groupby("forced", sort=False)["num_units"].describe()
-    print(f"\nparity point over prompts:\n{crossed.round(1).to_string()}")
+    cost = sweep.at_parity(table, points)
+    print(f"\nat parity:\n{cost.round(3).to_string(index=False)}")
     out = Path(FLAGS.out)
     out.mkdir(parents=True, exist_ok=True)
     table.to_csv(out / "parity.csv", index=False)
@@ -67,17 +71,14 @@ def main(argv: Sequence[str]) -> None:
     print(f"tables and figure: {out}")
 
 
-def _sides():  # type: ignore[no-untyped-def]
+def _sides() -> "list[Side]":
     import expertjax as ej
     from expertjax.errors import InputError
     from expertjax.generation.sweep import Side
 
     if len(FLAGS.concept) != 2 or len(FLAGS.words) != 2:
         raise InputError("--concept and --words: expected two of each")
-    try:
-        numbers = [int(text) for text in FLAGS.num_units]
-    except ValueError:
-        raise InputError(f"--num_units={FLAGS.num_units}: expected numbers") from None
+    numbers = values_of_k(FLAGS.num_units)
     expertise = ej.Expertise.open(FLAGS.expertise)
     return [
         Side(

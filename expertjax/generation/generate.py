@@ -11,6 +11,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from expertjax.checkpoints.load import Model, params_digest
+from expertjax.concepts.tokens import whole_texts
 from expertjax.errors import InputError
 from expertjax.generation.decode import Decoder, Job, State
 from expertjax.generation.sampling import Sampling
@@ -77,6 +78,7 @@ def generate(
         stacked = Edit.stack([_dense(model, edit) for edit in edits])
     length = -(-max(map(len, tokens)) // _GRAIN) * _GRAIN
     size = min(settings.batch_size, len(texts))
+    end = _end(model, settings)
     if on_token is not None and len(texts) > 1:
         raise InputError("only a single text can be shown as it is written")
     written: list[np.ndarray] = []
@@ -94,13 +96,19 @@ def generate(
                 bar.n = done + int(state.num_written) * real
                 bar.refresh()
                 if on_token is not None:
-                    text = _decode(model, np.asarray(state.written)[0])
+                    text = _decode(
+                        model,
+                        np.asarray(state.written)[0, : int(state.num_written)],
+                        end,
+                    )
+                    # A token may be a part of a character, which the next completes.
+                    text = text.rstrip("\ufffd")
                     on_token(text[len(shown) :])
                     shown = text
             written += list(np.asarray(state.written)[:real])
         bar.n = total
         bar.refresh()
-    return _table(model, prompts, texts, written)
+    return _table(model, prompts, texts, written, end)
 
 
 def _advance(
@@ -146,10 +154,7 @@ def _dense(model: Model, edit: UnitEdit | None) -> Edit:
 
 def _encode(model: Model, prompt: str) -> list[int]:
     """The tokens of a prompt, without what would end the text."""
-    backend = model.tokenizer.backend_tokenizer
-    backend.no_truncation()
-    backend.no_padding()
-    tokens = list(backend.encode(prompt).ids)
+    tokens = list(whole_texts(model.tokenizer).encode(prompt).ids)
     ends = {model.tokenizer.eos_token_id} - {model.tokenizer.bos_token_id}
     while tokens and tokens[-1] in ends:
         tokens.pop()
@@ -172,16 +177,14 @@ def _job(
     settings: GenerateSettings,
 ) -> tuple[np.ndarray, Job]:
     """Prompts [B, P], padded on the left, and what is asked of them."""
-    end = model.tokenizer.eos_token_id
-    pad_id = model.tokenizer.pad_token_id
-    pad_id = next(token for token in (pad_id, end, 0) if token is not None)
+    ids = (model.tokenizer.pad_token_id, model.tokenizer.eos_token_id, 0)
+    pad_id = next(token for token in ids if token is not None)
     pad_id = pad_id if pad_id < model.config.vocab_size else 0
     prompts = np.full((len(batch), length), pad_id, np.int32)
     start = np.zeros(len(batch), np.int32)
     for i, text in enumerate(batch):
-        ids = tokens[text.prompt]
-        start[i] = length - len(ids)
-        prompts[i, start[i] :] = ids
+        start[i] = length - len(tokens[text.prompt])
+        prompts[i, start[i] :] = tokens[text.prompt]
     job = Job(
         start=jnp.asarray(start),
         keys=jax.vmap(jax.random.key)(jnp.array([text.seed for text in batch])),
@@ -193,17 +196,20 @@ def _job(
             settings.top_p,
             settings.repetition_penalty,
         ),
-        stop_tokens=jnp.array(
-            [end if settings.stop_at_end and end is not None else -1]
-        ),
+        stop_tokens=jnp.array([_end(model, settings)]),
         pad_id=jnp.int32(pad_id),
     )
     return prompts, job
 
 
-def _decode(model: Model, written_N: np.ndarray) -> str:
-    """The text of what was written, up to its end."""
+def _end(model: Model, settings: GenerateSettings) -> int:
+    """The token after which a text ends; -1 for none."""
     end = model.tokenizer.eos_token_id
+    return end if settings.stop_at_end and end is not None else -1
+
+
+def _decode(model: Model, written_N: np.ndarray, end: int) -> str:
+    """The text of what was written, up to its end."""
     ids = written_N.tolist()
     if end in ids:
         ids = ids[: ids.index(end)]
@@ -215,12 +221,13 @@ def _table(
     prompts: Sequence[str],
     texts: Sequence[_Text],
     written: Sequence[np.ndarray],
+    end: int,
 ) -> pd.DataFrame:
-    end = model.tokenizer.eos_token_id
     rows = []
     for text, tokens in zip(texts, written, strict=True):
         ended = np.flatnonzero(tokens == end)
-        context, continuation = prompts[text.prompt], _decode(model, tokens)
+        context = prompts[text.prompt]
+        continuation = _decode(model, tokens, end)
         rows.append(
             {
                 **dataclasses.asdict(text),

@@ -10,6 +10,7 @@ import numpy as np
 from flax import nnx
 
 from expertjax.checkpoints.load import Model
+from expertjax.concepts.tokens import whole_texts
 from expertjax.errors import InputError
 from expertjax.models.attention import Inputs
 from expertjax.typing import Array
@@ -50,10 +51,8 @@ def log_likelihood(model: Model, texts: Sequence[str]) -> tuple[np.ndarray, np.n
     if not model.family.causal:
         raise InputError(f"{model.name}: {model.family.name} is no causal model")
     most = getattr(model.config, "max_positions", None)
-    backend = model.tokenizer.backend_tokenizer
-    backend.no_truncation()
-    backend.no_padding()
-    encoded = [np.array(e.ids[:most]) for e in backend.encode_batch_fast(list(texts))]
+    encodings = whole_texts(model.tokenizer).encode_batch_fast(list(texts))
+    encoded = [np.array(encoding.ids[:most]) for encoding in encodings]
     total, count = np.zeros(len(texts)), np.zeros(len(texts), np.int64)
     order = np.argsort([len(ids) for ids in encoded], kind="stable")
     for rows, tokens, mask in _batches(encoded, order, model.config.vocab_size):

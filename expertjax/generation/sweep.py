@@ -18,6 +18,7 @@ from expertjax.generation.settings import GenerateSettings
 from expertjax.models.unit_edits import UnitEdit
 
 _BLEU_TEXTS = 100
+_BLEU = {"self_bleu_3": 3, "self_bleu_4": 4}
 
 
 def score_texts(texts: pd.DataFrame, words: Sequence[str] = ()) -> pd.DataFrame:
@@ -39,13 +40,15 @@ def score_texts(texts: pd.DataFrame, words: Sequence[str] = ()) -> pd.DataFrame:
         if words:
             row["with_word"] = has_word(written, words).mean()
         row["perplexity"] = group["perplexity"].median()
-        for n in (3, 4):
-            several = len(written) > 1
-            row[f"self_bleu_{n}"] = (
-                self_bleu(written, n, _BLEU_TEXTS) if several else np.nan
-            )
-        rows.append(row)
+        rows.append(row | _self_bleu(written))
     return pd.DataFrame(rows)
+
+
+def _self_bleu(written: Sequence[str]) -> dict[str, float]:
+    return {
+        name: self_bleu(written, n, _BLEU_TEXTS) if len(written) > 1 else np.nan
+        for name, n in _BLEU.items()
+    }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +72,7 @@ def parity(
     sides: Sequence[Side],
     seeds: Sequence[int],
     settings: GenerateSettings,
+    judge: Model | None = None,
 ) -> pd.DataFrame:
     """How often the words of two sides are written, over k, for the edits of each.
 
@@ -80,11 +84,13 @@ def parity(
       sides: two of them.
       seeds: for each prompt.
       settings: of generation.
+      judge: whose perplexity counts; by default that of the model itself.
 
     Returns:
       a row for each side that is forced, k and prompt: forced, num_units, context,
       `p_<name>` of each side (share of the seeds whose continuation begins with a word
-      of it), difference (first side's less second's), perplexity (mean of the texts').
+      of it), difference (first side's less second's), perplexity (mean of the texts'),
+      self_bleu_3 and self_bleu_4 (of all prompts' texts together).
     """
     edits: list[UnitEdit | None] = []
     labels = []
@@ -96,7 +102,7 @@ def parity(
     for side in sides:
         begins = begins_with_word(list(texts["continuation"]), side.words)
         texts[f"p_{side.name}"] = begins.astype(float)
-    texts["perplexity"] = perplexity(model, list(texts["sentence"]))
+    texts["perplexity"] = perplexity(judge or model, list(texts["sentence"]))
     shares = [f"p_{side.name}" for side in sides]
     table = texts.groupby(["edit", "context"], sort=False, as_index=False)[
         [*shares, "perplexity"]
@@ -104,6 +110,12 @@ def parity(
     table.insert(0, "forced", [labels[edit][0] for edit in table["edit"]])
     table.insert(1, "num_units", [labels[edit][1] for edit in table["edit"]])
     table["difference"] = table[shares[0]] - table[shares[1]]
+    alike = {
+        edit: _self_bleu(list(group))
+        for edit, group in texts.groupby("edit")["continuation"]
+    }
+    for name in _BLEU:
+        table[name] = [alike[edit][name] for edit in table["edit"]]
     return table.drop(columns="edit")
 
 
@@ -125,6 +137,29 @@ def parity_points(table: pd.DataFrame) -> pd.DataFrame:
         difference = group["difference"].to_numpy(float)
         rows.append((forced, context, _crossing(k, difference)))
     return pd.DataFrame(rows, columns=["forced", "context", "num_units"])
+
+
+def at_parity(table: pd.DataFrame, points: pd.DataFrame) -> pd.DataFrame:
+    """What parity costs: perplexity and Self-BLEU at the median parity point.
+
+    Args:
+      table: from `parity`.
+      points: from `parity_points`.
+
+    Returns:
+      forced, prompts (in which the difference crosses zero), num_units (the median),
+      perplexity, self_bleu_3 and self_bleu_4, between the values of k.
+    """
+    rows = []
+    for forced, group in table.groupby("forced", sort=False):
+        crossed = points.loc[points["forced"] == forced, "num_units"].dropna()
+        k = float(crossed.median()) if len(crossed) else np.nan
+        means = group.groupby("num_units").mean(numeric_only=True)
+        row = {"forced": forced, "prompts": len(crossed), "num_units": k}
+        for name in ("perplexity", *_BLEU):
+            row[name] = np.interp(k, means.index.to_numpy(float), means[name])
+        rows.append(row)
+    return pd.DataFrame(rows)
 
 
 def _crossing(k: np.ndarray, difference: np.ndarray) -> float:

@@ -18,20 +18,20 @@ _STYLES: tuple[dict[str, Any], ...] = (
 
 
 def parity_figure(table: pd.DataFrame, points: pd.DataFrame) -> Figure:
-    """Shares of both sides' words over k, below it the perplexity; a column per side.
+    """Both sides' words, perplexity and Self-BLEU over k; a column for each side.
 
     Args:
       table: from `generation.sweep.parity`.
       points: from `generation.sweep.parity_points`.
     """
     sides = list(dict.fromkeys(table["forced"]))
-    figure = drawing.blank(4.4)
-    axes = figure.subplots(2, len(sides), sharex=True, sharey="row", squeeze=False)
+    figure = drawing.blank(5.6)
+    axes = figure.subplots(3, len(sides), sharex=True, sharey="row", squeeze=False)
     for column, forced in enumerate(sides):
         of_side = table[table["forced"] == forced]
         means = of_side.groupby("num_units").mean(numeric_only=True)
         at = np.arange(len(means))
-        top, bottom = axes[:, column]
+        top, middle, bottom = axes[:, column]
         lines = [f"p_{name}" for name in sides] + ["difference"]
         names = [f"p({name})" for name in sides] + [f"Δp = {sides[0]} - {sides[1]}"]
         for line, name, style in zip(lines, names, _STYLES, strict=True):
@@ -44,14 +44,20 @@ def parity_figure(table: pd.DataFrame, points: pd.DataFrame) -> Figure:
             top.axvline(x, color=BLACK, ls=":", lw=1.2)
             title += f" (parity: median k {point:.0f})"
         top.set_title(title, fontsize=8, loc="left", parse_math=False)
-        bottom.plot(at, means["perplexity"], marker="^", color=GREEN, ms=4)
-        bottom.set_ylim(0)
+        middle.plot(at, means["perplexity"], marker="^", color=GREEN, ms=4)
+        for n, marker in ((3, "D"), (4, "v")):
+            label = f"Self-BLEU, {n}-grams" if column == 0 else None
+            bleu = means[f"self_bleu_{n}"]
+            bottom.plot(at, bleu, marker=marker, color=GREY, ms=4, label=label)
+        for ax in (middle, bottom):
+            ax.set_ylim(0)
         bottom.set_xlabel("units forced, k")
-        for ax in (top, bottom):
+        for ax in (top, middle, bottom):
             drawing.tidy(ax)
         bottom.set_xticks(at, [str(k) for k in means.index], fontsize=7, rotation=45)
     axes[0, 0].set_ylabel("share of texts")
     axes[1, 0].set_ylabel("perplexity")
+    axes[2, 0].set_ylabel("Self-BLEU")
     drawing.figure_legend(figure, columns=3)
     return figure
 

@@ -13,6 +13,7 @@ import pytest
 import expertjax as ej
 from expertjax.checkpoints.load import Model, load_model
 from expertjax.errors import InputError
+from expertjax.generation.generate import generate
 from expertjax.generation.table import COLUMNS
 from expertjax.models.unit_edits import UnitEdit
 from tests.capturing.tiny_concepts import SEQ_LEN, tiny_concept_set
@@ -173,6 +174,16 @@ def test_another_models_edit_is_refused(
         ej.generate(tiny_bert, "The ball")
 
 
+def test_a_single_text_is_shown_as_it_is_written(tiny_gpt2: Model) -> None:
+    settings = ej.GenerateSettings(max_new_tokens=12, stop_at_end=False)
+    shown: list[str] = []
+    texts = generate(tiny_gpt2, ["The ball"], settings=settings, on_token=shown.append)
+    [continuation] = texts["continuation"]
+    assert len(shown) == 12 and "".join(shown) == continuation.rstrip("\ufffd")
+    with pytest.raises(InputError, match="only a single text"):
+        generate(tiny_gpt2, ["The", "A"], settings=settings, on_token=shown.append)
+
+
 def test_an_empty_prompt_needs_a_token_to_begin_with(tiny_gpt2: Model) -> None:
     assert ej.generate(tiny_gpt2, "", max_new_tokens=3)["context"].item() == ""
     tokenizer = copy.deepcopy(tiny_gpt2.tokenizer)
@@ -201,6 +212,7 @@ def test_the_program_writes_the_references_table(
         f"--out={tmp_path / 'texts.csv'}",
         f"--figure={tmp_path / 'k.png'}",
         "--words=the",
+        f"--save_edit={tmp_path / 'edit.json'}",
     ]
     done = program(*flags)
     assert done.returncode == 0, done.stderr
@@ -208,6 +220,7 @@ def test_the_program_writes_the_references_table(
     assert tuple(table.columns) == COLUMNS and len(table) == 6
     assert table["num_units"].tolist() == [0, 0, 0, 5, 5, 5]
     assert (tmp_path / "k.png").read_bytes().startswith(b"\x89PNG")
+    assert len(UnitEdit.load(tmp_path / "edit.json")) == 5
 
 
 @pytest.mark.parametrize(

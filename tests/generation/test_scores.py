@@ -10,7 +10,7 @@ from expertjax.checkpoints.load import Model
 from expertjax.errors import InputError
 from expertjax.generation import scores
 from expertjax.generation.perplexity import log_likelihood, perplexity
-from expertjax.generation.sweep import parity_points
+from expertjax.generation.sweep import at_parity, parity_points
 
 TEXTS = [
     "The players kicked the ball across the muddy field.",
@@ -105,3 +105,29 @@ def test_parity_points_are_where_the_difference_crosses() -> None:
     points = parity_points(table).set_index("context")["num_units"]
     for name, (_, wanted) in cases.items():
         np.testing.assert_allclose(points[name], wanted)
+
+
+def test_the_cost_of_parity_lies_between_the_values_of_k() -> None:
+    table = pd.DataFrame(
+        {
+            "forced": ["x"] * 4,
+            "context": ["a", "a", "b", "b"],
+            "num_units": [0, 10, 0, 10],
+            "difference": [-0.1, 0.3, -0.3, 0.1],
+            "perplexity": [10.0, 30.0, 20.0, 40.0],
+            "self_bleu_3": [0.2, 0.4, 0.2, 0.4],
+            "self_bleu_4": [0.1, 0.1, 0.1, 0.1],
+        }
+    )
+    [row] = at_parity(table, parity_points(table)).to_dict("records")
+    # Parity at 2.5 and 7.5; the mean perplexity goes from 15 to 35.
+    assert row == pytest.approx(
+        {
+            "forced": "x",
+            "prompts": 2,
+            "num_units": 5.0,
+            "perplexity": 25.0,
+            "self_bleu_3": 0.3,
+            "self_bleu_4": 0.1,
+        }
+    )
