@@ -1,7 +1,6 @@
 """Flags that several programs share, and the settings they make."""
 
 import dataclasses
-from collections.abc import Sequence
 from typing import TypeVar
 
 from absl import flags
@@ -151,17 +150,18 @@ def define_generate_flags(
     flags.DEFINE_integer("batch_size", 64, "Texts that are written at a time.")
 
 
-def values_of_k(texts: Sequence[str]) -> list[int]:
-    """The numbers of `--num_units`.
+def whole_numbers(flag: str) -> list[int]:
+    """The numbers of a flag that is a list, such as `num_units`.
 
     Raises:
       InputError: one is none.
     """
+    texts = FLAGS[flag].value
     try:
         return [int(text) for text in texts]
     except ValueError:
         raise InputError(
-            f"--num_units={','.join(texts)}: expected whole numbers"
+            f"--{flag}={','.join(texts)}: expected whole numbers"
         ) from None
 
 

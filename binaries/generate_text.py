@@ -12,7 +12,7 @@ from absl import flags
 from binaries.common_flags import (
     define_generate_flags,
     settings_from_flags,
-    values_of_k,
+    whole_numbers,
 )
 from binaries.run_main import run_main
 
@@ -112,7 +112,7 @@ def _edits() -> "list[UnitEdit | None]":
     expertise = ej.Expertise.open(FLAGS.expertise)
     edits = []
     fields: dict[str, Any] = {name: FLAGS[name].value for name in _FIELDS}
-    for k in values_of_k(FLAGS.num_units):
+    for k in whole_numbers("num_units"):
         intervention = Intervention(**fields, num_units=k)
         edit = make_edit(expertise, FLAGS.concept, intervention)
         edits.append(edit if k or FLAGS.select == "gamma" else None)

@@ -13,7 +13,7 @@ from absl import flags
 from binaries.common_flags import (
     define_generate_flags,
     settings_from_flags,
-    values_of_k,
+    whole_numbers,
 )
 from binaries.run_main import run_main
 
@@ -78,7 +78,7 @@ def _sides() -> "list[Side]":
 
     if len(FLAGS.concept) != 2 or len(FLAGS.words) != 2:
         raise InputError("--concept and --words: expected two of each")
-    numbers = values_of_k(FLAGS.num_units)
+    numbers = whole_numbers("num_units")
     expertise = ej.Expertise.open(FLAGS.expertise)
     return [
         Side(

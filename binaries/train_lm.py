@@ -1,6 +1,7 @@
-"""Trains a small GPT-2 from scratch on plain text.
+"""Trains small GPT-2s from scratch on plain text: one, or a ladder of sizes.
 
 python -m binaries.train_lm --flagfile=configs/train_shipped.flags
+python -m binaries.train_lm --flagfile=configs/ladder.flags
 """
 
 from collections.abc import Sequence
@@ -8,7 +9,7 @@ from pathlib import Path
 
 from absl import flags
 
-from binaries.common_flags import settings_from_flags
+from binaries.common_flags import settings_from_flags, whole_numbers
 from binaries.run_main import run_main
 
 FLAGS = flags.FLAGS
@@ -20,6 +21,17 @@ flags.DEFINE_multi_string(
 )
 flags.DEFINE_string("out", None, "Folder of the trained model.", required=True)
 flags.DEFINE_integer("vocab_size", 4096, "Size of the BPE vocabulary.")
+flags.DEFINE_list(
+    "sizes",
+    [],
+    "Several models instead of one, each as layers x width x heads, e.g. "
+    "2x64x2,4x128x4; they go to OUT/<size>.",
+)
+flags.DEFINE_list(
+    "keep_steps",
+    [],
+    "Steps after which a model is kept, as OUT/step-<n>: a series for --model.",
+)
 flags.DEFINE_integer("width", 192, "Width of the residual stream.")
 flags.DEFINE_integer("num_layers", 6, "Number of blocks.")
 flags.DEFINE_integer("num_heads", 6, "Attention heads per block.")
@@ -38,13 +50,17 @@ def main(argv: Sequence[str]) -> None:
     """Reads the text, trains, prints the held-out perplexities."""
     del argv
     from expertjax.concepts.corpora import read_texts
-    from expertjax.training.loop import TrainSettings, train
+    from expertjax.training.ladder import train_ladder
+    from expertjax.training.settings import TrainSettings
 
     settings = settings_from_flags(TrainSettings)
     lines = [line for source in FLAGS.text for line in read_texts(source)]
-    metrics = train(lines, Path(FLAGS.out), settings)
-    for name in ("heldout", "bigram", "unigram"):
-        print(f"{name} perplexity: {metrics[name + '_perplexity']:.2f}")
+    steps = whole_numbers("keep_steps")
+    runs = train_ladder(lines, Path(FLAGS.out), settings, FLAGS.sizes, steps)
+    for folder, metrics in runs:
+        for name in ("heldout", "bigram", "unigram"):
+            value = metrics[name + "_perplexity"]
+            print(f"{folder.name}: {name} perplexity: {value:.2f}")
 
 
 if __name__ == "__main__":

@@ -24,39 +24,16 @@ from expertjax.models.attention import Inputs
 from expertjax.training import baselines
 from expertjax.training.curve import draw_loss_curve
 from expertjax.training.data import END, PackedLines, split_lines, train_tokenizer
+from expertjax.training.settings import TrainSettings
 from expertjax.typing import Array
 
 
-@dataclasses.dataclass(frozen=True)
-class TrainSettings:
-    """One run. Tokens per step are `batch_size * seq_len`."""
-
-    vocab_size: int = 4096
-    width: int = 192
-    num_layers: int = 6
-    num_heads: int = 6
-    seq_len: int = 128
-    batch_size: int = 16
-    epochs: float = 3.0
-    learning_rate: float = 1.5e-3
-    weight_decay: float = 0.1
-    warmup_share: float = 0.03
-    heldout_share: float = 0.02
-    eval_every: int = 250
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.width % self.num_heads:
-            raise InputError(
-                f"--width={self.width} is not a multiple of "
-                f"--num_heads={self.num_heads}"
-            )
-        for field in dataclasses.fields(self):
-            if field.name != "seed" and getattr(self, field.name) <= 0:
-                raise InputError(f"--{field.name} must be positive")
-
-
-def train(lines: Sequence[str], out: Path, settings: TrainSettings) -> dict[str, Any]:
+def train(
+    lines: Sequence[str],
+    out: Path,
+    settings: TrainSettings,
+    keep_steps: Sequence[int] = (),
+) -> dict[str, Any]:
     """Trains a GPT-2 from scratch and writes it as a Hugging Face folder.
 
     Stops and starts again at the last checkpoint; a run of other settings or
@@ -65,19 +42,24 @@ def train(lines: Sequence[str], out: Path, settings: TrainSettings) -> dict[str,
     Args:
       lines: the text, one sentence a line.
       out: gets config, weights (float16), tokenizer, `train_log.csv`,
-        `metrics.json`, `loss.png` and the folder `checkpoints`.
+        `metrics.json`, `loss.png`, the held-out lines as `heldout.txt`, and the
+        folder `checkpoints`.
       settings: sizes and schedule.
+      keep_steps: steps after which the model is kept as `out/step-<n>`. The last
+        one is then kept in this way too, so that `out` is a series (see
+        `checkpoints.series`).
 
     Returns:
       the content of `metrics.json`: perplexities on held-out lines.
 
     Raises:
-      InputError: too little text, or `out` belongs to another run.
+      InputError: too little text, a step that the run does not have, or `out`
+        belongs to another run.
     """
-    run = _Run(lines, out, settings)
+    run = _Run(lines, out, settings, keep_steps)
     params = run.train()
     metrics = run.evaluate(params)
-    save_huggingface(run.model(params), out, np.float16)
+    run.save(params, run.num_steps if keep_steps else None)
     (out / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
     draw_loss_curve(
         out / "train_log.csv",
@@ -91,13 +73,18 @@ class _Run:
     """What the steps of one run share."""
 
     def __init__(
-        self, lines: Sequence[str], out: Path, settings: TrainSettings
+        self,
+        lines: Sequence[str],
+        out: Path,
+        settings: TrainSettings,
+        keep_steps: Sequence[int],
     ) -> None:
-        self.settings, self.out = settings, out
+        self.settings, self.out, self.keep_steps = settings, out, sorted(keep_steps)
         train_lines, heldout_lines = split_lines(lines, settings.heldout_share)
         if not train_lines or not heldout_lines:
             raise InputError("--text: too little text to train and to hold out")
         self.tokenizer = train_tokenizer(train_lines, settings.vocab_size)
+        self.heldout_text = "\n".join(heldout_lines) + "\n"
         self.end = self.tokenizer.convert_tokens_to_ids(END)
         encode = self.tokenizer.backend_tokenizer.encode_batch_fast
         self.train_ids = [e.ids for e in encode(train_lines)]
@@ -115,6 +102,11 @@ class _Run:
         if self.num_steps < 1:
             raise InputError(
                 f"--text: not enough text for one batch of {settings.batch_size} rows"
+            )
+        wrong = [k for k in self.keep_steps if not 0 <= k <= self.num_steps]
+        if wrong:
+            raise InputError(
+                f"--keep_steps={wrong[0]}: the run has steps 0 to {self.num_steps}"
             )
         self.config = gpt2.GPT2Config(
             vocab_size=len(self.tokenizer),
@@ -153,9 +145,16 @@ class _Run:
             attributes=attributes,
         )
 
+    def save(self, params: nnx.State, step: int | None = None) -> None:
+        """Writes the model, as a member of a series where a step is given."""
+        folder = self.out if step is None else self.out / f"step-{step}"
+        save_huggingface(self.model(params), folder, np.float16)
+
     def train(self) -> nnx.State:
         model = gpt2.GPT2(self.config, rngs=nnx.Rngs(self.settings.seed))
         params = nnx.state(model)
+        if 0 in self.keep_steps:
+            self.save(params, 0)
         state = {"params": nnx.to_pure_dict(params)}
         state["optimizer"] = self.optimizer.init(state["params"])
         options = ocp.CheckpointManagerOptions(max_to_keep=2)
@@ -180,6 +179,8 @@ class _Run:
             losses.append(loss)
             done = step + 1
             bar.update()
+            if done in self.keep_steps:
+                self.save(nnx.State(state["params"]), done)
             if done % settings.eval_every == 0 or done == self.num_steps:
                 train_loss = float(np.mean([float(x) for x in losses]))
                 losses = []
@@ -257,10 +258,12 @@ class _Run:
 
     def _claim(self, lines: Sequence[str]) -> None:
         """Makes the folder ours, or refuses that of another run."""
-        content = {
+        content: dict[str, Any] = {
             "settings": dataclasses.asdict(self.settings),
             "text_sha256": hashlib.sha256("\n".join(lines).encode()).hexdigest(),
         }
+        if self.keep_steps:
+            content["keep_steps"] = self.keep_steps
         mine = json.dumps(content, indent=2) + "\n"
         claim = self.out / "train.json"
         if claim.is_file() and claim.read_text("utf-8") != mine:
@@ -270,6 +273,7 @@ class _Run:
             )
         self.out.mkdir(parents=True, exist_ok=True)
         claim.write_text(mine, "utf-8")
+        (self.out / "heldout.txt").write_text(self.heldout_text, "utf-8")
 
     def _log(self, step: int, tokens: int, train: float, heldout: float) -> None:
         path = self.out / "train_log.csv"

@@ -14,7 +14,8 @@ from expertjax.checkpoints.load import load_model
 from expertjax.errors import InputError
 from expertjax.models.attention import Inputs
 from expertjax.training.data import PackedLines, split_lines
-from expertjax.training.loop import TrainSettings, train
+from expertjax.training.loop import train
+from expertjax.training.settings import TrainSettings
 from tests.torch_reference import load_torch
 
 SETTINGS = TrainSettings(
