@@ -156,7 +156,7 @@ def whole_numbers(flag: str) -> list[int]:
     Raises:
       InputError: one is none.
     """
-    texts = FLAGS[flag].value
+    texts: list[str] = FLAGS[flag].value or []
     try:
         return [int(text) for text in texts]
     except ValueError:
