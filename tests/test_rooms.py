@@ -23,6 +23,7 @@ ROOMS = (
     "storeless",
     "analysis",
     "generation",
+    "probing",
     "report",
     "api",
     "__init__",
@@ -36,8 +37,10 @@ STRANGERS = {
     "scoring": {"models", "checkpoints", "capturing"},
     "analysis": {"models", "checkpoints", "capturing", "scoring", "storeless"},
     "generation": {"capturing", "scoring", "storeless", "stores"},
+    "probing": {"scoring", "storeless", "analysis"},
     "report": {
         "generation",
+        "probing",
         "models",
         "checkpoints",
         "capturing",

@@ -73,7 +73,7 @@ def prepare(
     Raises:
       InputError: settings that do not fit the model or the sentences.
     """
-    _check_length(model, settings)
+    check_length(model, settings.seq_len)
     table = UnitTable.build(model.sites, model.num_layers, settings.sites)
     settings = settings.resolve(meshes.batch_tokens(mesh))
     with concurrent.futures.ThreadPoolExecutor(1) as background:
@@ -86,7 +86,7 @@ def prepare(
             special_tokens=settings.special_tokens,
         )
         digest = params_digest(model.params)
-        tokenized = _fit_vocabulary(model, pool.result())
+        tokenized = fit_vocabulary(model, pool.result())
     identity = _identity(model, tokenized, table, settings, digest)
     plan = _plan(tokenized, table, settings, mesh)
     return Prepared(model, tokenized, table, settings, plan, mesh, identity)
@@ -122,16 +122,25 @@ def _plan(
     )
 
 
-def _check_length(model: Model, settings: CaptureSettings) -> None:
+def check_length(model: Model, seq_len: int) -> None:
+    """Refuses sentences for which the model has no positions.
+
+    Raises:
+      InputError: names the flag.
+    """
     longest = getattr(model.config, "max_positions", None)
-    if longest is not None and settings.seq_len > longest:
+    if longest is not None and seq_len > longest:
         raise InputError(
-            f"--seq_len={settings.seq_len}: {model.name} has only {longest} positions"
+            f"--seq_len={seq_len}: {model.name} has only {longest} positions"
         )
 
 
-def _fit_vocabulary(model: Model, pool: TokenizedPool) -> TokenizedPool:
-    """Refuses tokens that the model does not have; as padding, any will do."""
+def fit_vocabulary(model: Model, pool: TokenizedPool) -> TokenizedPool:
+    """Refuses tokens that the model does not have; as padding, any will do.
+
+    Raises:
+      InputError: shows such a token.
+    """
     size = model.config.vocab_size
     for text, ids in zip(pool.concepts.sentences, pool.tokens, strict=True):
         if ids.max() >= size:
