@@ -324,7 +324,8 @@ def probe_models(
     results = probing_room.probe_models(
         members, load, task_set, texts, out, settings, mesh
     )
-    write_atomically(out / "accuracy.png", accuracy_png(results.models))
+    if len(results.models):
+        write_atomically(out / "accuracy.png", accuracy_png(results.models))
     return results
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 
+from expertjax.capturing.batches import choose_buckets
 from expertjax.probing import logistic, scores
 from expertjax.probing.settings import ProbeSettings
 from expertjax.probing.tasks import TEST, TRAIN, VALIDATION, Task, TaskSet
@@ -16,6 +17,7 @@ COLUMNS = (
 )  # fmt: skip
 SCORES = ("accuracy", "balanced_accuracy", "auroc")
 _GROUP_BYTES = 256 * 2**20
+_COMPILING = 2**23  # features that are fitted in the time that a shape is compiled
 _FILLER = -1
 
 
@@ -84,22 +86,20 @@ def _groups(
     Few shapes, as each is compiled; none larger than `_GROUP_BYTES`, unless a single
     task is.
     """
-    alike: dict[tuple[int, int], list[Task]] = defaultdict(list)
-    for task in tasks:
-        alike[len(task.classes), _round_up(len(task.label))].append(task)
-    for (_, rows), of_shape in sorted(alike.items()):
-        # Twice: as they are, and standardised.
-        most = max(1, _GROUP_BYTES // (2 * rows * width * 4))
-        count = -(-len(of_shape) // most)
-        size = -(-len(of_shape) // count)
-        for start in range(0, len(of_shape), size):
-            yield of_shape[start : start + size], (size, rows)
-
-
-def _round_up(count: int) -> int:
-    """To a power of two, or one and a half of it."""
-    power = 1 << max(5, (count - 1).bit_length())
-    return power * 3 // 4 if count <= power * 3 // 4 else power
+    by_classes: dict[int, list[Task]] = defaultdict(list)
+    for task in sorted(tasks, key=lambda task: len(task.label)):
+        by_classes[len(task.classes)].append(task)
+    for alike in by_classes.values():
+        lengths = np.array([len(task.label) for task in alike])
+        buckets = choose_buckets(lengths, _COMPILING // width)
+        edges = np.searchsorted(lengths, buckets, side="right")
+        for rows, start, stop in zip(buckets, [0, *edges], edges, strict=False):
+            # Twice: as they are, and standardised.
+            most = max(1, _GROUP_BYTES // (2 * rows * width * 4))
+            count = -(-(stop - start) // most)
+            size = -(-(stop - start) // count)
+            for first in range(start, stop, size):
+                yield alike[first : min(first + size, stop)], (size, rows)
 
 
 def _pad(

@@ -57,11 +57,6 @@ def represent(
         long="truncate",
         special_tokens=settings.special_tokens,
     )
-    if not pool.lengths[0]:
-        raise InputError(
-            f"{model.name}: its tokenizer finds no token in the sentence "
-            f"{pool.concepts.sentences[0]!r}"
-        )
     pool = fit_vocabulary(model, pool)
     row_of = {text: row for row, text in enumerate(sentences)}
     order_N = np.array([row_of[text] for text in pool.concepts.sentences])

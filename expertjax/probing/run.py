@@ -34,6 +34,10 @@ from expertjax.probing.tasks import TaskSet, read_tasks
 from expertjax.stores.folder import ResultFolder
 from expertjax.stores.paths import make_folder, names, write_atomically
 
+_MODEL_COLUMNS = (
+    "model", "family", "causal", "num_parameters", "num_tasks", "num_truncated",
+    *probes.SCORES, "perplexity", "bits_per_byte",
+)  # fmt: skip
 BENCHMARKS = ("accuracy", "auroc", "bits_per_byte")
 
 
@@ -110,7 +114,6 @@ def probe_model(
         "num_truncated": num_truncated,
     }
     row |= table[list(probes.SCORES)].mean().to_dict()
-    row |= {"perplexity": None, "bits_per_byte": None}
     if texts and model.family.causal:
         found = text_likelihood(model, texts)
         row |= {
@@ -165,41 +168,56 @@ def probe_models(
             "models": found.models.to_dict("records"),
         }
         write_atomically(done / f"{member.name}.json", json.dumps(content))
-        write_tables(out, collect(done))
-    results = collect(done)
-    write_tables(out, results)
-    return results
+        write_tables(out, done)
+    return write_tables(out, done)
 
 
-def collect(done: Path) -> ProbeResults:
-    """The tables of all models that are finished, by name.
+def collect(finished: Sequence[Path]) -> ProbeResults:
+    """The tables of some finished models.
 
     Raises:
       InputError: a model's file is damaged.
     """
-    found = [_read(done / name) for name in sorted(names(done))]
+    found = [_read(path) for path in finished]
     rows = [row for content in found for row in content["probes"]]
     columns = ["model", *probes.COLUMNS]
     models = _models_table([row for content in found for row in content["models"]])
     return ProbeResults(pd.DataFrame(rows, columns=columns), models)
 
 
-def write_tables(out: Path, results: ProbeResults) -> None:
-    """Writes the tables, and a file for each score as `--benchmark_csv` takes it."""
-    _write(out / "probes.csv", results.probes)
-    _write(out / "models.csv", results.models)
-    for name in BENCHMARKS:
-        scored = results.models[["model", name]].dropna()
-        if len(scored):
-            table = scored.rename(columns={name: "score"})
-            _write(out / f"benchmark_{name}.csv", table)
+def write_tables(out: Path, done: Path) -> ProbeResults:
+    """Writes the tables, and a file for each score as `--benchmark_csv` takes it.
+
+    Args:
+      out: their folder.
+      done: folder of the finished models.
+
+    Returns:
+      what was written.
+    """
+    finished = None
+    # Another job may finish a model and write its tables in between.
+    while finished != (there := _finished(done)):
+        finished, results = there, collect(there)
+        _write(out / "probes.csv", results.probes)
+        _write(out / "models.csv", results.models)
+        for name in BENCHMARKS:
+            scored = results.models[["model", name]].dropna()
+            if len(scored):
+                table = scored.rename(columns={name: "score"})
+                _write(out / f"benchmark_{name}.csv", table)
+    return results
+
+
+def _finished(done: Path) -> list[Path]:
+    """The finished models' files; a killed job may leave others."""
+    return [done / name for name in sorted(names(done)) if name.endswith(".json")]
 
 
 def _models_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    table = pd.DataFrame(rows)
     # None, where no model has any, would make columns of objects.
-    scores = {"perplexity": float, "bits_per_byte": float}
-    return table.astype(scores) if rows else table
+    scores = dict.fromkeys(("perplexity", "bits_per_byte"), float)
+    return pd.DataFrame(rows, columns=_MODEL_COLUMNS).astype(scores)
 
 
 def _write(path: Path, table: pd.DataFrame) -> None:

@@ -22,7 +22,7 @@ def accuracy_png(models: pd.DataFrame) -> bytes:
             f"{value:.3f}", (value, y), (5, 0), textcoords="offset points",
             va="center", fontsize=8,
         )  # fmt: skip
-    drawing.concept_rows(ax, [drawing.literal(name) for name in ordered["model"]])
+    drawing.concept_rows(ax, ordered["model"])
     ax.margins(x=0.18)
     ax.set_xlabel("mean accuracy of linear probes on test sentences")
     return drawing.png(figure)
