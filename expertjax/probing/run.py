@@ -80,7 +80,9 @@ def probe(
     """
     sources = [tasks] if isinstance(tasks, ConceptSet | Path | str) else list(tasks)
     task_set = read_tasks(sources, settings)
-    return probe_model(model, task_set, settings, mesh=mesh).probes
+    return probe_model(model, task_set, settings, mesh=mesh).probes.drop(
+        columns="model"
+    )
 
 
 def probe_model(
