@@ -10,8 +10,9 @@ import optax
 from expertjax.probing.tasks import TRAIN, VALIDATION
 from expertjax.typing import Array
 
-_TOLERANCE = 1e-5  # of the largest entry of the gradient
+_TOLERANCE = 2e-6  # of the largest entry of the gradient
 _MAX_STEPS = 1000
+_LEAST_STD = 1e-6  # of the largest value; less is rounding
 
 
 class Probe(NamedTuple):
@@ -104,12 +105,15 @@ def fit_probe(
 
 def standardise(x_nxD: Array, weight_n: Array) -> Array:
     """Features of mean 0 and variance 1, weighted; constant ones become 0."""
+    # Some models have features of 1e-33, whose squares would vanish.
+    counted_nxD = jnp.where(weight_n[:, None] > 0, jnp.abs(x_nxD), 0)
+    largest_D = jnp.max(counted_nxD, 0)
+    x_nxD = x_nxD / jnp.where(largest_D > 0, largest_D, 1)
     share_nx1 = (weight_n / jnp.maximum(weight_n.sum(), 1))[:, None]
     x_nxD = x_nxD - jnp.sum(share_nx1 * x_nxD, 0)
     std_D = jnp.sqrt(jnp.sum(share_nx1 * x_nxD**2, 0))
-    # A feature that varies by rounding alone is constant.
-    floor_D = 1e-6 * jnp.max(jnp.abs(x_nxD), 0, initial=1e-30)
-    return jnp.where(std_D > floor_D, x_nxD / jnp.where(std_D > 0, std_D, 1), 0)
+    varies_D = std_D > _LEAST_STD
+    return jnp.where(varies_D, x_nxD / jnp.where(varies_D, std_D, 1), 0)
 
 
 def log_probabilities(x_nxD: Array, kernel_DxO: Array, bias_O: Array) -> Array:

