@@ -1,6 +1,7 @@
 """How likely a model finds texts."""
 
 import functools
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -121,7 +122,7 @@ def text_likelihood(model: Model, texts: Sequence[str]) -> Likelihood:
         )
     return Likelihood(
         float(np.exp(surprise / num_tokens)),
-        surprise / np.log(2) / num_bytes,
+        surprise / math.log(2) / num_bytes,
         num_tokens,
         num_bytes,
     )
