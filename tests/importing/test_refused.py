@@ -135,8 +135,9 @@ def test_folders_without_results_are_refused(
 ) -> None:
     out = tmp_path / "out"
     assert "no such folder" in refused(tmp_path / "none", out)
-    assert f"no results; expected <group>/<concept>/expertise/expertise.csv in it; "
-    f"give one of {files}" in refused(files.parent, out)
+    said = refused(files.parent, out)
+    assert "no results; expected <group>/<concept>/expertise/expertise.csv" in said
+    assert f"give one of {files}" in said
     assert "no results" in refused(concepts, out)
     for path in files.rglob("expertise.csv"):
         path.rename(path.with_name("expertise_limited_2000_both.csv"))
