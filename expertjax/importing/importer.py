@@ -1,6 +1,7 @@
 """From the files of other software to a result folder."""
 
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from expertjax.importing.labels import Labels, read_labels
 from expertjax.importing.settings import ImportSettings
 from expertjax.importing.table import BEST_UNITS, ImportedScores
 from expertjax.importing.units import units_of_model, units_of_modules
+from expertjax.models.family import Family
 from expertjax.models.sites import UnitTable
 from expertjax.scoring.labels import memberships_digest
 from expertjax.stores import paths, selfcond_files
@@ -24,6 +26,7 @@ from expertjax.stores.folder import ResultFolder
 from expertjax.stores.selfcond_files import ConceptScores
 
 Format = Literal["selfcond"]
+Architecture = tuple[Family, Any, Callable[[], Any]]  # see `read_architecture`
 
 
 def import_expertise(
@@ -62,39 +65,37 @@ def import_expertise(
     keys = ["/".join(pair) for pair in found]
     architecture = read_architecture(settings.model) if settings.model else None
     labels = read_labels(keys, settings, architecture[2] if architecture else None)
-
-    def units_of(layout: Mapping[str, int]) -> UnitTable:
-        if architecture is None:
-            return units_of_modules(layout)
-        family, config, _ = architecture
-        sites, num_layers = family.sites(config), config.num_layers
-        return units_of_model(layout, sites, num_layers, settings.model)
-
     with paths.aside(target) as path:
         folder = ResultFolder(path)
         paths.make_folder(path)
+        units_of = functools.partial(_units_of, architecture, settings.model)
         reader = _Reader(source, folder, labels.keys, units_of)
         for key in tqdm(labels.keys, unit="concept", desc=f"import {name}"):
             reader.read(key)
         table = reader.finish(labels.shapes)
         labels.write(folder)
-        parts = {
-            "import": reader.facts() | {"format": form},
-            "capture": _capture_part(labels, settings)
-            | {
-                "model": name,
-                "family": architecture[0].name if architecture else None,
-                "num_units": table.num_units,
-                "num_layers": architecture[1].num_layers if architecture else None,
-            },
-            "score": _score_part(labels, reader.metrics),
+        folder.claim("import", reader.facts() | {"format": form})
+        of_model = {
+            "model": name,
+            "family": architecture[0].name if architecture else None,
+            "num_units": table.num_units,
+            "num_layers": architecture[1].num_layers if architecture else None,
         }
-        for part, content in parts.items():
-            folder.claim(part, content)
+        folder.claim("capture", _capture_part(labels, settings) | of_model)
+        folder.claim("score", _score_part(labels, reader.metrics))
         folder.succeed()
         if target.exists():
             target.rmdir()
     return ResultFolder(target)
+
+
+def _units_of(
+    architecture: Architecture | None, model: str, layout: Mapping[str, int]
+) -> UnitTable:
+    if architecture is None:
+        return units_of_modules(layout)
+    family, config, _ = architecture
+    return units_of_model(layout, family.sites(config), config.num_layers, model)
 
 
 def _check_names(source: Path, found: Sequence[tuple[str, str]]) -> None:

@@ -128,7 +128,10 @@ def find_concepts(folder: Path) -> list[tuple[str, str]]:
             f"--results={folder}: holds only expertise_limited_*.csv, in which most "
             f"units are missing; {expected}, as compute_expertise writes it"
         )
-    models = {path.parents[3] for path in folder.glob("**/expertise/expertise.csv")}
+    # In the root of several models, or of a hub id's organisation.
+    deeper = [*folder.glob("*/*/*/expertise/expertise.csv")]
+    deeper += folder.glob("*/*/*/*/expertise/expertise.csv")
+    models = {path.parents[3] for path in deeper}
     advice = f"; give one of {', '.join(map(str, sorted(models)))}" if models else ""
     raise InputError(f"--results={folder}: no results; {expected}{advice}")
 
