@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from expertjax.concepts.files import Concept
+from expertjax.concepts.settings import BuildSettings
 from expertjax.concepts.wordnet import WordNet, read_licence, read_wordnet
 from expertjax.concepts.wordnet_topics import (
-    BuildSettings,
     Topic,
     choose_topics,
     named_topics,

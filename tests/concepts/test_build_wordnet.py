@@ -12,8 +12,9 @@ import pytest
 import expertjax.concepts.write as write_room
 from expertjax.concepts.build_wordnet import build_concepts, build_folder, concept_name
 from expertjax.concepts.files import Concept, read_concepts
+from expertjax.concepts.settings import BuildSettings
 from expertjax.concepts.wordnet import read_wordnet
-from expertjax.concepts.wordnet_topics import BuildSettings, choose_topics
+from expertjax.concepts.wordnet_topics import choose_topics
 from expertjax.concepts.write import write_concepts
 from expertjax.errors import InputError
 
