@@ -6,6 +6,7 @@ python -m binaries.build_concepts --source=table --input=texts.csv --out=FOLDER
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 from absl import flags
 
@@ -67,7 +68,7 @@ flags.DEFINE_enum(
 )
 flags.DEFINE_integer("negative_pool", 5000, "Sentences in the shared pool.")
 flags.DEFINE_bool(
-    "match_lengths", False, "Draw negatives that are as long as the positives."
+    "match_lengths", True, "Draw negatives that are as long as the positives."
 )
 flags.DEFINE_integer("min_words", 5, "Leave out shorter sentences.")
 flags.DEFINE_integer("max_words", 60, "Leave out longer sentences.")
@@ -107,11 +108,9 @@ def main(argv: Sequence[str]) -> None:
     from expertjax.concepts.build import Source, build_folder
     from expertjax.concepts.settings import BuildSettings
 
-    settings = BuildSettings(
-        kinds=tuple(FLAGS.kinds),
-        parts=tuple(FLAGS.parts),
-        **{name: FLAGS[name].value for name in _SETTINGS},
-    )
+    values: dict[str, Any] = {name: FLAGS[name].value for name in _SETTINGS}
+    values |= {"kinds": tuple(FLAGS.kinds), "parts": tuple(FLAGS.parts)}
+    settings = BuildSettings(**values)
     roots = [key.strip() for line in FLAGS.roots for key in line.split(",")]
     roots = [key for key in roots if key]
     source = Source(FLAGS.source, tuple(FLAGS.input), FLAGS.wordnet, tuple(roots))

@@ -14,9 +14,10 @@ from expertjax.concepts.drafts import Draft, Drafts, choose
 from expertjax.concepts.draw import draw_concepts
 from expertjax.concepts.files import Concept
 from expertjax.concepts.folders import from_concepts, read_folders
+from expertjax.concepts.homographs import find_homographs
 from expertjax.concepts.inventory import FlatInventory, Inventory, WordNetInventory
 from expertjax.concepts.semcor import read_semcor
-from expertjax.concepts.senses import find_senses
+from expertjax.concepts.senses import count_unclear, find_senses
 from expertjax.concepts.settings import BuildSettings
 from expertjax.concepts.tables import read_table
 from expertjax.concepts.tagged import index_sentences
@@ -157,7 +158,12 @@ def _read_tagged(source: Source, settings: BuildSettings) -> Drafts:
     else:
         keys = {key: None for senses in corpus.tagged for key in senses}
         inventory = FlatInventory(keys)
-    drafts = find_senses(corpus, inventory, settings)
+    count_unclear(corpus, inventory)
+    drafts: list[Draft] = []
+    if "sense" in settings.kinds:
+        drafts += find_senses(corpus, inventory, settings)
+    if "homograph" in settings.kinds:
+        drafts += find_homographs(corpus, inventory, settings)
     return Drafts(source.kind, corpus.texts, drafts, corpus.left_out, notices)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from expertjax.concepts.files import Concept
+from expertjax.concepts.inventory import concept_name
 from expertjax.concepts.settings import BuildSettings
 from expertjax.concepts.wordnet import WordNet, read_licence, read_wordnet
 from expertjax.concepts.wordnet_topics import (
@@ -76,11 +77,6 @@ def build_concepts(
         name = concept_name(topic.sense_key)
         concepts.append(Concept("sense", name, positive, negative))
     return concepts
-
-
-def concept_name(sense_key: str) -> str:
-    """The reference's file name of a sense key: bird-1_05_00__."""
-    return sense_key.translate(str.maketrans("%:/", "-__"))
 
 
 def _negative_pool(

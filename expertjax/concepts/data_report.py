@@ -68,16 +68,16 @@ def _counts(concepts: Sequence[Concept]) -> str:
     negative = {text for one in concepts for text in one.negatives}
     both = sum(bool(set(one.positives) & set(one.negatives)) for one in concepts)
     labels = sum(len(one.positives) + len(one.negatives) for one in concepts)
+    table = _table(["group", "concepts", "positives", "negatives"], rows)
     return (
-        "## Counts\n\n"
-        + _table(["group", "concepts", "positives", "negatives"], rows)
-        + f"\n\n{len(positive | negative)} distinct sentences, {len(negative - positive)}"
-        f" of them only ever negative; {labels} labels. Concepts with a sentence that "
-        f"is both positive and negative: {both}. Numbers read least, median, most."
+        f"## Counts\n\n{table}\n\n{len(positive | negative)} distinct sentences, "
+        f"{len(negative - positive)} of them only ever negative; {labels} labels. "
+        f"Concepts with a sentence that is both positive and negative: {both}. Numbers "
+        "read least, median, most."
     )
 
 
-def _spread(values: Sequence[float]) -> str:
+def _spread(values: Sequence[int] | np.ndarray) -> str:
     return f"{min(values)}, {np.median(values):g}, {max(values)}"
 
 
@@ -106,22 +106,23 @@ def _lengths(concepts: Sequence[Concept]) -> str:
 
 def _surface(concepts: Sequence[Concept], drafts: Sequence[Draft]) -> str:
     """How often the concept's own words show in its sentences."""
-    rows = []
+    rows: list[tuple[str, float, float]] = []
     for concept, draft in zip(concepts, drafts, strict=True):
         words = "|".join(re.escape(word) for word in draft.words if word) or "(?!)"
         named = re.compile(rf"\b(?:{words})(?:s|es)?\b", re.IGNORECASE)
-        shares = [
+        in_positives, in_negatives = (
             sum(bool(named.search(text)) for text in texts) / len(texts)
             for texts in (concept.positives, concept.negatives)
-        ]
-        rows.append((concept.key, *shares))
+        )
+        rows.append((concept.key, in_positives, in_negatives))
     text = "## Own words\n\nShare of sentences that show a word of the concept itself"
     text += " (with -s or -es), in whatever sense. Among homographs all should.\n\n"
-    summary, worst = [], []
+    summary: list[list[object]] = []
+    worst: list[tuple[str, float, float]] = []
     for group in sorted({concept.group for concept in concepts}):
         found = [row for row in rows if row[0].startswith(f"{group}/")]
-        means = [float(np.mean([row[at] for row in found])) for at in (1, 2)]
-        summary.append([group, *means])
+        positive, negative = np.mean([row[1:] for row in found], axis=0)
+        summary.append([group, float(positive), float(negative)])
         if group != "homograph":
             worst += found
     worst = sorted(worst, key=lambda row: (-row[2], row[0]))[:_MOST]
@@ -136,8 +137,11 @@ def _overlaps(concepts: Sequence[Concept]) -> str:
     row_of: dict[str, int] = {}
     drafts = []
     for one in concepts:
-        rows = [row_of.setdefault(text, len(row_of)) for text in set(one.positives)]
-        drafts.append(Draft(one.group, one.name, np.array(rows, np.int32)))
+        numbers = [
+            row_of.setdefault(text, len(row_of))
+            for text in dict.fromkeys(one.positives)
+        ]
+        drafts.append(Draft(one.group, one.name, np.array(numbers, np.int32)))
     share = np.triu(jaccards(drafts, len(row_of)), 1)
     above = [f"{(share > limit).sum()} over {limit}" for limit in (0.9, 0.7, 0.5)]
     order = np.argsort(-share, axis=None, kind="stable")[:_MOST]

@@ -77,6 +77,16 @@ class Drafts:
     notices: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
+def distinct(lists: Sequence[Sequence[int]]) -> np.ndarray:
+    """The numbers of all lists, ascending, each once."""
+    return np.unique(np.concatenate([NONE, *(np.asarray(one) for one in lists)]))
+
+
+def without(rows: np.ndarray, gone: np.ndarray) -> np.ndarray:
+    """Distinct `rows` that are not in `gone`, ascending."""
+    return np.setdiff1d(rows, gone, assume_unique=True)
+
+
 def choose(drafts: Drafts, settings: BuildSettings) -> tuple[list[Draft], list[Draft]]:
     """(concepts, tasks): those of the drafts that `settings` ask for.
 

@@ -54,7 +54,9 @@ def draw_concepts(
         negatives = _first(candidates, limit, matched)
         if balanced:
             positives = _first(positives, len(negatives), order)
-        sentences = [tuple(texts[row] for row in rows) for rows in (positives, negatives)]
+        sentences = [
+            tuple(texts[row] for row in rows) for rows in (positives, negatives)
+        ]
         concepts.append(Concept(draft.group, draft.name, *sentences))
     return concepts
 

@@ -45,6 +45,11 @@ def lemma_of(sense_key: str) -> str:
     return sense_key.partition("%")[0]
 
 
+def concept_name(sense_key: str) -> str:
+    """The reference's file name of a sense key: bird-1_05_00__."""
+    return sense_key.translate(str.maketrans("%:/", "-__"))
+
+
 class _Senses:
     """Sense keys by word."""
 

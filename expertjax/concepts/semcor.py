@@ -20,8 +20,9 @@ from expertjax.errors import InputError
 _FILE = re.compile(r"(?:.*/)?(brown[12v])(?:_|/(?:tagfiles/)?)br-[a-r]\d\d")
 _ITEM = re.compile(r"<(s|wf|punc|/s)\b([^>]*)>([^<\n]*)")
 _ATTRIBUTE = re.compile(r"""([\w-]+)=(?:"([^"]*)"|([^\s">]*))""")
-# Brown's tags begin with the part of speech; RP is a particle, no adverb.
-_PARTS = {"N": "n", "V": "v", "J": "a", "R": "r"}
+# Tags begin with the part of speech; WordNet has cardinal numbers twice. Particles
+# (RP) are in no dictionary.
+_PARTS = {"N": "n", "V": "v", "J": "a", "R": "r", "CD": "an", "RP": ""}
 # The senses of which SemCor says no more than "the name of a ...".
 _NAMES = {
     "person": "person%1:03:00::",
@@ -47,7 +48,7 @@ def read_semcor(
 
     def wanted(name: str) -> bool:
         found = _FILE.fullmatch(name)
-        return bool(found) and found[1] in folders
+        return found is not None and found[1] in folders
 
     files = read_files(path, wanted)
     if not files:
@@ -83,7 +84,7 @@ def _sentences(name: str, text: str) -> Iterator[Sentence]:
 
 def _word(form: str, given: Mapping[str, str]) -> Word:
     tag = given.get("pos", "")
-    part = "" if tag == "RP" else _PARTS.get(tag[:1], "")
+    part = _PARTS.get(tag, _PARTS.get(tag[:1], ""))
     lemma = given.get("lemma", "")
     if "pn" in given:
         return Word(form, "n", name=_NAMES.get(given["pn"], ""))

@@ -26,7 +26,8 @@ class BuildSettings:
         from one random order, so that few sentences serve many concepts; "own": each
         draws by itself from all sentences.
       negative_pool: size of the shared pool.
-      match_lengths: draw negatives that are as long as the positives.
+      match_lengths: draw negatives that are as long as the positives; else the longer
+        sentence is the likelier positive, since it has more words to be one.
       max_jaccard: of two concepts of a group that share more of their positives than
         this (intersection over union), keep one; None: no pruning (topics that are
         found in WordNet: 0.5).
@@ -50,7 +51,7 @@ class BuildSettings:
     min_negatives: int = 1
     negatives: str = "shared"
     negative_pool: int = 5000
-    match_lengths: bool = False
+    match_lengths: bool = True
     max_jaccard: float | None = None
     max_share: float = 1.0
     num_concepts: int | None = None
@@ -105,7 +106,7 @@ class BuildSettings:
         return frozenset(PARTS[part] for part in self.parts)
 
     def fits(self, text: str) -> str:
-        """ "" where the length of `text` is allowed, else what is wrong with it."""
+        """What is wrong with the length of `text`; nothing where it is allowed."""
         n_words = len(text.split())
         if n_words < self.min_words:
             return f"sentences under {self.min_words} words"

@@ -141,7 +141,14 @@ def _read_jsonl(path: Path, text: str) -> Iterator[tuple[int, Row]]:
                 "concept (and group, label where wanted)"
             )
         found = {key: row.get(key) for key in _KEYS}
-        yield number, {
-            key: "" if value is None else str(int(value) if value is True or value is False else value).strip()
-            for key, value in found.items()
-        }
+        yield (
+            number,
+            {
+                key: ""
+                if value is None
+                else str(
+                    int(value) if value is True or value is False else value
+                ).strip()
+                for key, value in found.items()
+            },
+        )

@@ -7,9 +7,10 @@ that have it.
 import collections
 import dataclasses
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+from expertjax.concepts.inventory import part_of
 from expertjax.concepts.penn import has_placeholder, join_tokens
 from expertjax.concepts.settings import BuildSettings
 
@@ -19,7 +20,8 @@ class Word(NamedTuple):
 
     Attributes:
       form: as it stands in the text; multiwords are joined by underscores.
-      part: of speech: n, v, a, r, or "" for whatever has no senses.
+      part: letters of the parts of speech that it may have, of n, v, a, r; "" for
+        whatever has no senses.
       senses: sense keys of which each may be meant; none where nobody told.
       lemma: the dictionary's form, or "" where nobody told.
       name: the sense key of the class of a proper name (`person%1:03:00::`).
@@ -54,6 +56,14 @@ class Corpus:
     names: dict[str, array]
     left_out: collections.Counter[str]
 
+    def of_parts(
+        self, settings: BuildSettings
+    ) -> Iterator[tuple[tuple[str, ...], Sequence[int]]]:
+        """(sense keys, sentences) of the parts of speech that are asked for."""
+        for senses, rows in self.tagged.items():
+            if part_of(senses[0]) in settings.part_letters:
+                yield senses, rows
+
 
 def index_sentences(sentences: Iterable[Sentence], settings: BuildSettings) -> Corpus:
     """Joins, filters and indexes `sentences`, in one pass.
@@ -84,9 +94,7 @@ def index_sentences(sentences: Iterable[Sentence], settings: BuildSettings) -> C
                 names[word.name].append(number)
             for key in _untagged(word):
                 untagged[key].append(number)
-    return Corpus(
-        list(number_of), dict(tagged), dict(untagged), dict(names), left_out
-    )
+    return Corpus(list(number_of), dict(tagged), dict(untagged), dict(names), left_out)
 
 
 def _untagged(word: Word) -> Iterable[tuple[str, str]]:
@@ -94,8 +102,8 @@ def _untagged(word: Word) -> Iterable[tuple[str, str]]:
     if word.senses:
         return
     whole = (word.lemma or word.form).lower()
-    if word.part:
-        yield whole, word.part
+    for part in word.part:
+        yield whole, part
     parts = word.form.lower().split("_")
     if len(parts) > 1 and word.part:
         for part in parts:

@@ -14,7 +14,7 @@ from expertjax.concepts.tagged import Sentence, Word
 from expertjax.errors import InputError
 
 _DATA, _GOLD = ".data.xml", ".gold.key.txt"
-_PARTS = {"NOUN": "n", "VERB": "v", "ADJ": "a", "ADV": "r"}
+_PARTS = {"NOUN": "n", "VERB": "v", "ADJ": "a", "ADV": "r", "NUM": "an"}
 _SENSE_KEY = re.compile(r"[^%\s]+%[1-5]:\d\d:\d\d:\S*:\S*")
 _PIECE = 1 << 20
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 import expertjax.concepts.write as write_room
-from expertjax.concepts.build_wordnet import build_concepts, build_folder, concept_name
+from expertjax.concepts.build_wordnet import build_concepts, build_folder
 from expertjax.concepts.files import Concept, read_concepts
+from expertjax.concepts.inventory import concept_name
 from expertjax.concepts.settings import BuildSettings
 from expertjax.concepts.wordnet import read_wordnet
 from expertjax.concepts.wordnet_topics import choose_topics
