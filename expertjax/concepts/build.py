@@ -1,6 +1,5 @@
 """Builds concept folders from every source."""
 
-import collections
 import csv
 import dataclasses
 import io
@@ -8,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from expertjax.concepts.archives import read_notices
-from expertjax.concepts.build_wordnet import build_concepts
+from expertjax.concepts.build_wordnet import build_concepts, find_topics
 from expertjax.concepts.data_report import describe
 from expertjax.concepts.drafts import Draft, Drafts, choose
 from expertjax.concepts.draw import draw_concepts
@@ -130,13 +129,22 @@ def read_drafts(source: Source, settings: BuildSettings) -> Drafts:
     if source.kind == "table":
         return read_table(path, settings)
     if source.kind == "wordnet":
-        if settings.kinds != ("sense",):
-            raise InputError("--source=wordnet builds --kinds=sense only")
-        concepts = build_concepts(read_wordnet(path), source.roots, settings)
-        licence = {"LICENSE.wordnet.txt": read_licence(path)}
-        counts: collections.Counter[str] = collections.Counter()
-        return from_concepts("wordnet", concepts, settings, counts, licence)
+        return _read_wordnet(source, settings)
     return _read_tagged(source, settings)
+
+
+def _read_wordnet(source: Source, settings: BuildSettings) -> Drafts:
+    if settings.kinds != ("sense",):
+        raise InputError("--source=wordnet builds --kinds=sense only")
+    path = source.inputs[0]
+    wordnet = read_wordnet(path)
+    if source.roots:
+        concepts = build_concepts(wordnet, source.roots, settings)
+        drafts = from_concepts("wordnet", concepts, settings)
+    else:
+        drafts = find_topics(wordnet, settings)
+    drafts.notices["LICENSE.wordnet.txt"] = read_licence(path)
+    return drafts
 
 
 def _read_tagged(source: Source, settings: BuildSettings) -> Drafts:

@@ -22,7 +22,7 @@ _BRACKETS = {
     "-RCB-": "}",
 }
 # What the Brown corpus writes in place of formulas and letters it could not print.
-_PLACEHOLDER = re.compile(r"\*|\||\^|\\|[\w]/\d\b")
+_PLACEHOLDER = re.compile(r"[*|^\\]|(?:^|_)/_?\d")
 # Marks after a closing quote: American print puts them before it.
 _MARK_AFTER_QUOTE = re.compile(r"(?<=\w)([\"'])([,.?!])(?=[\"'\s]|$)")
 _OPEN, _CLOSE = "``", "''"

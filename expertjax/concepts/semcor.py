@@ -74,6 +74,9 @@ def _sentences(name: str, text: str) -> Iterator[Sentence]:
         elif tag == "/s":
             yield words
             words = None
+        elif form == "&amp;":  # three of them stand for an ellipsis
+            if not words or words[-1].form != "...":
+                words.append(Word("..."))
         elif form:
             found = _ATTRIBUTE.findall(attributes)
             given = {key: quoted or bare for key, quoted, bare in found}
