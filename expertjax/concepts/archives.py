@@ -28,7 +28,8 @@ _BROKEN = (
     NotImplementedError,  # zipfile: a compression it does not know
 )
 _NOTICE = re.compile(
-    r"(?:licen[cs]e|copying|notice|readme|citation)[\w.-]*", re.IGNORECASE
+    r"(?:[\w-]+\.)*(?:licen[cs]e|copying|notice|readme|citation)[\w.-]*",
+    re.IGNORECASE,
 )
 _MAX_NOTICE = 1 << 20
 

@@ -1,9 +1,6 @@
 """Builds concept folders from every source."""
 
-import csv
 import dataclasses
-import io
-from collections.abc import Sequence
 from pathlib import Path
 
 from expertjax.concepts.archives import read_notices
@@ -12,7 +9,12 @@ from expertjax.concepts.data_report import describe
 from expertjax.concepts.drafts import Draft, Drafts, choose
 from expertjax.concepts.draw import draw_concepts
 from expertjax.concepts.files import Concept
-from expertjax.concepts.folders import from_concepts, read_folders
+from expertjax.concepts.folders import (
+    DEFINITIONS,
+    from_concepts,
+    read_folders,
+    write_definitions,
+)
 from expertjax.concepts.homographs import find_homographs
 from expertjax.concepts.inventory import FlatInventory, Inventory, WordNetInventory
 from expertjax.concepts.semcor import read_semcor
@@ -107,7 +109,7 @@ def build_folder(
         kind = "Concepts" if folder == folders[0] else "Held-out tasks"
         notices = dict(drafts.notices)
         if any(draft.definition for draft in part):
-            notices["definitions.csv"] = _definitions(part)
+            notices[DEFINITIONS] = write_definitions(part)
         if report:
             title = f"{kind} from {drafts.source}"
             notices["report.md"] = describe(
@@ -173,13 +175,3 @@ def _read_tagged(source: Source, settings: BuildSettings) -> Drafts:
     if "homograph" in settings.kinds:
         drafts += find_homographs(corpus, inventory, settings)
     return Drafts(source.kind, corpus.texts, drafts, corpus.left_out, notices)
-
-
-def _definitions(drafts: Sequence[Draft]) -> str:
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(["group", "concept", "words", "definition"])
-    for draft in drafts:
-        words = "; ".join(draft.words)
-        writer.writerow([draft.group, draft.name, words, draft.definition])
-    return table.getvalue()

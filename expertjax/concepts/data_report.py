@@ -160,13 +160,14 @@ def _overlaps(concepts: Sequence[Concept]) -> str:
 
 def _left_out(drafts: Sequence[Draft], left_out: Mapping[str, int]) -> str:
     rows = [[what, number] for what, number in left_out.items() if number]
+    text = "## Left out\n\n" + _table(["what", "how many"], rows)
     barred = [len(draft.barred) for draft in drafts]
-    return (
-        "## Left out\n\n"
-        + _table(["what", "how many"], rows)
-        + "\n\nSentences that are neither positive nor negative of a concept, because "
-        f"nobody can tell: {_spread(barred)} for a concept."
-    )
+    if any(barred):
+        text += (
+            "\n\nSentences that are neither positive nor negative of a concept, "
+            f"because nobody can tell: {_spread(barred)} for a concept."
+        )
+    return text
 
 
 def _settings(settings: BuildSettings) -> str:

@@ -13,6 +13,7 @@ _CLITIC = re.compile(r"(?:n't|'(?:s|d|m|ll|re|ve|em))(?![a-z])", re.IGNORECASE)
 _APART = frozenset(["'em", "'tis", "'twas", "'til", "'cause"])
 _CLOSING = frozenset([",", ".", ";", ":", "!", "?", ")", "]", "}", "%", "..."])
 _OPENING = frozenset(["(", "[", "{", "$", "#"])
+_DOUBLED = frozenset([",", ";", "?", "!"])  # slips of the Brown corpus
 _BRACKETS = {
     "-LRB-": "(",
     "-RRB-": ")",
@@ -38,6 +39,8 @@ def join_tokens(tokens: Sequence[str]) -> str:
     text, glue, quotes = "", True, _Quotes()
     for at, word in enumerate(words):
         before = words[at - 1] if at else ""
+        if word == before and word in _DOUBLED:
+            continue
         after = words[at + 1] if at + 1 < len(words) else ""
         shown, tight_left, tight_right = _place(word, before, after, quotes)
         text += shown if glue or tight_left else " " + shown

@@ -84,9 +84,9 @@ def index_sentences(sentences: Iterable[Sentence], settings: BuildSettings) -> C
         if problem := settings.fits(text):
             left_out[problem] += 1
             continue
-        number = number_of.setdefault(text, len(number_of))
-        if number != len(number_of) - 1:
+        if text in number_of:
             left_out["sentences that occurred before (merged)"] += 1
+        number = number_of.setdefault(text, len(number_of))
         for word in words:
             if word.senses:
                 tagged[word.senses].append(number)
