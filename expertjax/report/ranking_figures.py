@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from expertjax.analysis.presence import Presence
 from expertjax.analysis.ranking import Ranking, r2_by_luck
@@ -41,7 +42,7 @@ def _styles(models: Sequence[str], value_M: np.ndarray) -> dict[str, _Style]:
     styles = {}
     for i in range(len(models)):
         if i in named:
-            colour, line = _COLOURS[i % 7], _LINES[i // 7 % 4]
+            colour, line = _COLOURS[i % 7], _LINES[i % 4]  # 28 that differ
             label = drawing.literal(drawing.short(models[i], 24))
             styles[models[i]] = _Style(colour, line, _MARKERS[i % 7], label)
     rest = [model for model in models if model not in styles]
@@ -88,9 +89,9 @@ def presence_curves(presence: Presence, gamma: float) -> Figure:
     for ax in (top, bottom):
         drawing.tidy(ax)
         ax.axvline(gamma, color=BLACK, lw=1)
-    top.annotate(
+    bottom.annotate(
         f"γ = {gamma:g}", (gamma, 1), (3, -3), fontsize=8.5, va="top",
-        xycoords=top.get_xaxis_transform(), textcoords="offset points",
+        xycoords=bottom.get_xaxis_transform(), textcoords="offset points",
     )  # fmt: skip
     _legend_rows(figure, len(presence.models))
     figure.align_ylabels()
@@ -183,6 +184,8 @@ def scores_scatter(
     ax.plot(ends, slope * ends + offset, color=GREY, lw=1.2, zorder=1)
     ax.plot(x_M, y_M, "o", color=BLUE, ms=6, markeredgecolor="white")
     ax.margins(0.12)
+    if "share" not in measure:
+        ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     ax.set_xlabel(f"{_WORDS[measure]} at γ* = {best['gamma']:g}")
     ax.set_ylabel(drawing.short(benchmark), parse_math=False)
     title = (
