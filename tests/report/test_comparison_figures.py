@@ -50,11 +50,17 @@ def test_ranking_marks_its_best_gamma() -> None:
     marked = [line for line in curves.lines if len(line.get_xdata()) == 1]
     heights = [float(line.get_ydata()[0]) for line in marked]
     assert heights == pytest.approx(list(ranking.best["r2"]))
-    points = ranking_figures.scores_scatter(made, ranking, "experts", "glue").axes[0]
-    assert [text.get_text() for text in points.texts] == made.names
+    figure = ranking_figures.scores_scatter(made, ranking, "experts", "glue")
+    (points,) = figure.axes
     gamma = ranking.best.set_index("measure")["gamma"]["experts"]
     at = made.counts("experts")[:, made.column(gamma)]
     np.testing.assert_array_equal(points.lines[1].get_xdata(), at)
+    # Scores fall with the number of the model here, so that numbers rise.
+    placed = {text.get_text(): text.get_position() for text in points.texts}
+    assert placed == {str(i + 1): (at[i], -float(i)) for i in range(10)}
+    key = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert key[0].startswith("1  model_") and len(key) == 10
+    assert drawing.png(figure)
 
 
 @pytest.mark.parametrize("num_concepts", [1, 2, 12, 80])
