@@ -84,6 +84,7 @@ def rank(
         sizes = {presence.models[row].num_units for row in rows}
         measures = [m for m in MEASURES if len(sizes) > 1 or "_" not in m]
     tables, best, predictions = [], [], []
+    partly_flat: dict[int, list[str]] = {}
     for measure in measures:
         x_MxG = presence.counts(measure)[rows].astype(float)
         table = _over_gamma(x_MxG, y_M, presence.gammas)
@@ -94,15 +95,17 @@ def rank(
             warnings.append(f"{measure}: all models have the same counts at every γ")
             continue
         if flat:
-            warnings.append(
-                f"{measure}: all models have the same counts at {flat} of "
-                f"{len(table)} γ; no r² there"
-            )
+            partly_flat.setdefault(flat, []).append(measure)
         held_out = _leave_one_out(x_MxG, y_M, presence.gammas)
         held_out.insert(0, "measure", measure)
         predictions.append(held_out.assign(model=names, score=y_M))
         chances = _chances(x_MxG, y_M, num_resamples, num_permutations, seed)
         best.append(_best_row(table, held_out, y_M) | chances)
+    warnings += [
+        f"{', '.join(flat_ones)}: all models have the same counts at {flat} of "
+        f"{len(presence.gammas)} γ; no r² there"
+        for flat, flat_ones in partly_flat.items()
+    ]
     return Ranking(
         pd.Series(y_M, index=names, name="score"),
         pd.concat(tables, ignore_index=True),
