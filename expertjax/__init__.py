@@ -37,6 +37,7 @@ _WHERE = {
     "perplexity": "expertjax.generation.perplexity",
     "score": "expertjax.api",
     "self_bleu": "expertjax.generation.scores",
+    "token_activations": "expertjax.capturing.activations",
 }
 __all__ = sorted(_WHERE)
 __version__ = "0.1.0"

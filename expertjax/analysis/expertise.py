@@ -12,6 +12,8 @@ from expertjax.errors import InputError
 from expertjax.stores import arrays, paths
 from expertjax.stores.folder import ResultFolder
 
+_EXCITED = ["unit", "rank", "sentence", "response", "start", "end", "token", "text"]
+
 
 class Expertise:
     """All scores of all units for all concepts of one model.
@@ -60,6 +62,22 @@ class Expertise:
     def intervals(self) -> pd.DataFrame:
         """The best units of each concept: concept, rank, unit, ap, ap_low, ap_high."""
         return self.folder.read_table("experts")
+
+    @functools.cached_property
+    def excited(self) -> pd.DataFrame:
+        """The sentences of the whole pool that excite each unit of `intervals` most.
+
+        Returns:
+          unit, rank (from 1), sentence, response; start, end, token: the token at
+          which the unit is maximal, as characters of the text (-1 where it is special
+          or stands for none); text. Empty where responses were not kept, or the
+          result was made without this table.
+        """
+        if not self.folder.has_table("excited"):
+            return pd.DataFrame(columns=_EXCITED)
+        text = self.folder.read_table("sentences")["text"]
+        table = self.folder.read_table("excited")
+        return table.assign(text=text.iloc[table["sentence"]].to_numpy())
 
     @functools.cached_property
     def metrics(self) -> list[str]:
@@ -166,9 +184,7 @@ class Expertise:
         Raises:
           InputError: they were not kept.
         """
-        way = self.folder.read_run()["score"]["responses_folder"]
-        source = ResultFolder(paths.follow(self.folder.path, way))
-        array = source.open_responses()
+        array = self.folder.source.open_responses()
         return arrays.read(array, slice(0, array.shape[0]), units)
 
     def members(self, concept: str) -> tuple[np.ndarray, np.ndarray]:

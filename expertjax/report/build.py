@@ -1,5 +1,6 @@
 """From a finished result to its report."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -65,19 +66,35 @@ def _excited(
         return {key: {} for key in experts}
     shown = {key: list(top["unit"][:EXCITED_UNITS]) for key, top in experts.items()}
     every = [unit for units in shown.values() for unit in units]
-    tables = expertise.most_exciting(every, SENTENCES)
+    tables = _sentences(expertise, every)
     members = expertise.folder.read_table("memberships")
     excited = {}
     for key, rows in members.groupby("concept", sort=False):
         label_of = dict(zip(rows["sentence"], rows["label"], strict=True))
         excited[str(key)] = {
             unit: [
-                ExcitedSentence(text, float(response), int(label_of.get(sentence, -1)))
-                for sentence, text, response in tables[unit].itertuples(index=False)
+                ExcitedSentence(
+                    row.text,
+                    float(row.response),
+                    int(label_of.get(row.sentence, -1)),
+                    int(row.start),
+                    int(row.end),
+                )
+                for row in tables[unit].itertuples(index=False)
             ]
             for unit in shown[str(key)]
         }
     return excited
+
+
+def _sentences(expertise: Expertise, units: Sequence[int]) -> dict[int, pd.DataFrame]:
+    """unit -> sentence, text, response, start and end of the marked token, or -1."""
+    table = expertise.excited
+    if set(units) <= set(table["unit"]):
+        shown = table[table["rank"] <= SENTENCES]
+        return {int(str(unit)): rows for unit, rows in shown.groupby("unit")}
+    looked_up = expertise.most_exciting(units, SENTENCES)
+    return {unit: rows.assign(start=-1, end=-1) for unit, rows in looked_up.items()}
 
 
 def _facts(expertise: Expertise) -> dict[str, str]:

@@ -29,6 +29,9 @@ class ExcitedSentence:
     text: str
     response: float
     label: int  # 1 positive, 0 negative, -1 not in the concept
+    # Characters of the token at which the unit is maximal; -1 where none are known.
+    start: int = -1
+    end: int = -1
 
 
 @dataclasses.dataclass(frozen=True)
