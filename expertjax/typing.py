@@ -10,11 +10,11 @@ A name ends in its shape where that helps: `mask_BxT`, `units_BxU`.
 """
 
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import jax
 
 Array: TypeAlias = jax.Array
 
-# Reduces one site's activations over tokens: [B, T, F] -> [B, F], or several of these.
-PoolFn: TypeAlias = Callable[[Array], Any]
+# Reduces one site's activations over tokens: [B, T, F] -> [B, F].
+PoolFn: TypeAlias = Callable[[Array], Array]

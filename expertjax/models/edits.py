@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -174,7 +174,7 @@ class Tap:
         """Takes a probe whose edit and cache are those of one layer."""
         self._probe = probe
         self.cache = probe.cache
-        self.recorded: dict[str, Any] = {}
+        self.recorded: dict[str, Array] = {}
 
     def __call__(self, site: str, z_BxTxF: Array) -> Array:
         """Returns the site's (edited) outputs and keeps their pooled value."""
