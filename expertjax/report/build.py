@@ -8,16 +8,16 @@ import pandas as pd
 
 from expertjax.analysis.colearning import top_units
 from expertjax.analysis.expertise import Expertise
+from expertjax.analysis.presence import Presence, presence
 from expertjax.analysis.ranking import Ranking
 from expertjax.report.comparison import compare
 from expertjax.report.data import ReportData
 from expertjax.report.limits import Limits, limits_for
 from expertjax.report.page import model_part
 from expertjax.report.sentences import gather_sentences
-from expertjax.report.write import write_pages, write_report
+from expertjax.report.write import TOP_K, write_pages, write_report
 
 _SHOWN = ("on_p50", "on_p90", "off_mean")
-TOP_K = 50  # units of a concept that are compared with those of others
 
 
 def build_report(
@@ -49,6 +49,7 @@ def build_comparison(
     results: Sequence[Expertise],
     gamma: float,
     folder: Path | str,
+    counted: Presence | None = None,
     ranking: Ranking | None = None,
     top_k: int = TOP_K,
 ) -> Path:
@@ -58,6 +59,7 @@ def build_comparison(
       results: finished results of distinct names.
       gamma: AP from which a unit is called an expert.
       folder: where to write.
+      counted: their experts, if they have been counted before.
       ranking: how expert counts rank the models, if there are benchmark scores.
       top_k: as for `build_report`.
 
@@ -72,7 +74,8 @@ def build_comparison(
         limits = limits_for(len(expertise.concepts), len(results))
         data = report_data(expertise, gamma, limits)
         parts.append(model_part(data, limits, top_k))
-    return write_pages(folder, parts, [], compare(results, gamma, ranking))
+    comparison = compare(results, counted or presence(results), ranking)
+    return write_pages(folder, parts, [], comparison)
 
 
 def report_data(

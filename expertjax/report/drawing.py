@@ -1,10 +1,11 @@
-"""The look that all figures share: size, axes, ticks, legend, PNG."""
+"""The look that all figures share: size, axes, ticks, legend, files."""
 
 import io
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -139,7 +140,9 @@ def png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def pixels(figure: Figure) -> tuple[int, int]:
-    """Width and height at which a page shows the figure, in CSS pixels."""
-    width, height = figure.get_size_inches()
-    return round(width * 100), round(height * 100)
+def svg(figure: Figure) -> bytes:
+    """The figure as SVG, texts as outlines; the same bytes for the same data."""
+    buffer = io.BytesIO()
+    with rc_context({"svg.hashsalt": "expertjax"}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    return buffer.getvalue()

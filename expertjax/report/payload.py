@@ -37,6 +37,7 @@ def model_payload(data: ReportData, limits: Limits, top_k: int) -> dict[str, Any
         "top": [_top(data, key, places) for key in data.concepts["concept"]],
         "members": _members(data, places),
         "units": _units(data, np.array(shown, int), limits, places),
+        "sentence_numbers": list(places),
         "sentences": [_clip(text, limits.text) for text in data.sentences.texts],
         "over": _over(data),
         "layers": _layers(data),
