@@ -14,6 +14,7 @@ from scipy import stats
 from expertjax.errors import InputError
 
 ALL_GROUPS = "(all groups)"
+LEAST_CONCEPTS = 4  # that models are compared by
 
 
 def group_test(
@@ -139,10 +140,10 @@ def compare_models(
       InputError: fewer than four concepts.
     """
     num_concepts = len(similarities[0])
-    if num_concepts < 4:
+    if num_concepts < LEAST_CONCEPTS:
         raise InputError(
-            f"models have {num_concepts} concepts in common; expected 4 or more to "
-            "compare which of them share experts"
+            f"models have {num_concepts} concepts in common; expected "
+            f"{LEAST_CONCEPTS} or more to compare which of them share experts"
         )
     ranks_MxCxC = np.stack([_standard_ranks(matrix) for matrix in similarities])
     rho_MxM, p_MxM = _mantel(ranks_MxCxC, num_permutations, seed)

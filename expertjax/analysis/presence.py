@@ -16,7 +16,12 @@ from expertjax.analysis.expertise import Expertise
 from expertjax.errors import InputError
 
 MEASURES = ("acquired", "experts", "experts_share", "units", "units_share")
-_GAMMAS = np.linspace(0.5, 1, 501)
+_GAMMAS = np.linspace(0.5, 1, 501).round(3)
+
+
+def default_gammas(gamma: float | None = None) -> np.ndarray:
+    """501 thresholds from 0.5 to 1, and gamma among them, ascending."""
+    return np.unique([*_GAMMAS, gamma if gamma is not None else 0.5])
 
 
 @dataclasses.dataclass(frozen=True)

@@ -53,7 +53,7 @@ class Ranking:
 def rank(
     presence: Presence,
     scores: Mapping[str, float],
-    measures: Sequence[str] = MEASURES,
+    measures: Sequence[str] | None = None,
     num_resamples: int = 2000,
     num_permutations: int = 9999,
     seed: int = 0,
@@ -64,7 +64,8 @@ def rank(
       presence: counts of the models.
       scores: model -> benchmark score. Models without a score, and scores without a
         model, are left out and named in the warnings.
-      measures: see `Presence.counts`.
+      measures: see `Presence.counts`; default `MEASURES`, shares only where models
+        differ in size and shares therefore say something else than counts.
       num_resamples: of models, for the intervals.
       num_permutations: of scores, for p.
       seed: of both.
@@ -78,6 +79,9 @@ def rank(
         raise InputError(f"all {len(y_M)} models have the same score, {y_M[0]:g}")
     rows = [presence.names.index(name) for name in names]
     gammas = presence.gammas
+    if measures is None:
+        sizes = {presence.models[row].num_units for row in rows}
+        measures = [m for m in MEASURES if len(sizes) > 1 or "_" not in m]
     tables, best, predictions = [], [], []
     for measure in measures:
         x_MxG = presence.counts(measure)[rows].astype(float)
@@ -151,7 +155,7 @@ def _matched(
             + " ".join(warnings)
         )
     if len(names) < MIN_MODELS:
-        by_luck = _r2_by_luck(len(names))
+        by_luck = r2_by_luck(len(names))
         warnings.append(
             f"only {len(names)} models: nothing can be concluded. Unrelated numbers "
             f"reach r² = {by_luck:.2f} in one of twenty cases at a single γ, and more "
@@ -160,7 +164,7 @@ def _matched(
     return names, warnings
 
 
-def _r2_by_luck(n: int) -> float:
+def r2_by_luck(n: int) -> float:
     """r^2 that unrelated normal numbers reach with probability 0.05."""
     t = stats.t.ppf(0.975, n - 2)
     return float(t**2 / (t**2 + n - 2))

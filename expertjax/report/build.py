@@ -7,14 +7,13 @@ import numpy as np
 import pandas as pd
 
 from expertjax.analysis.colearning import top_units
+from expertjax.analysis.compare import Comparison, CompareSettings, compare
 from expertjax.analysis.expertise import Expertise
-from expertjax.analysis.presence import Presence, presence
-from expertjax.analysis.ranking import Ranking
-from expertjax.report.comparison import compare
 from expertjax.report.data import ReportData
 from expertjax.report.limits import Limits, limits_for
 from expertjax.report.page import model_part
 from expertjax.report.sentences import gather_sentences
+from expertjax.report.side_by_side import side_by_side
 from expertjax.report.write import TOP_K, write_pages, write_report
 
 _SHOWN = ("on_p50", "on_p90", "off_mean")
@@ -47,35 +46,29 @@ def build_report(
 
 def build_comparison(
     results: Sequence[Expertise],
-    gamma: float,
     folder: Path | str,
-    counted: Presence | None = None,
-    ranking: Ranking | None = None,
-    top_k: int = TOP_K,
+    comparison: Comparison | None = None,
 ) -> Path:
-    """Writes one report of several models: each of them, and all side by side.
+    """Writes one page of several models: each of them, and all side by side.
 
     Args:
-      results: finished results of distinct names.
-      gamma: AP from which a unit is called an expert.
+      results: finished results.
       folder: where to write.
-      counted: their experts, if they have been counted before.
-      ranking: how expert counts rank the models, if there are benchmark scores.
-      top_k: as for `build_report`.
+      comparison: of these results; made with the default settings if it is not given.
 
     Returns:
       the path of `index.html`.
 
     Raises:
-      InputError: as for `build_report`.
+      InputError: as for `build_report` and `compare`.
     """
-    parts = []
+    comparison = comparison or compare(results, CompareSettings())
+    settings, parts = comparison.settings, []
     for expertise in results:  # one in memory at a time
         limits = limits_for(len(expertise.concepts), len(results))
-        data = report_data(expertise, gamma, limits)
-        parts.append(model_part(data, limits, top_k))
-    comparison = compare(results, counted or presence(results), ranking)
-    return write_pages(folder, parts, [], comparison)
+        data = report_data(expertise, settings.gamma, limits)
+        parts.append(model_part(data, limits, settings.top_k))
+    return write_pages(folder, parts, [], side_by_side(results, comparison))
 
 
 def report_data(

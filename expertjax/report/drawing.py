@@ -31,10 +31,10 @@ _LEGEND: dict[str, Any] = {
 }
 
 
-def blank(height: float) -> Figure:
+def blank(height: float, width: float = _WIDTH) -> Figure:
     """A figure without axes, `height` inches high, bound to no global state."""
     layout = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.06)
-    figure = Figure(figsize=(_WIDTH, height), layout=layout, facecolor="white")
+    figure = Figure(figsize=(width, height), layout=layout, facecolor="white")
     FigureCanvasAgg(figure)
     return figure
 

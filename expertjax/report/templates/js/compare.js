@@ -1,45 +1,67 @@
 // Several models side by side.
 
-const MEASURES = { acquired: "acquired concepts", experts: "experts (pairs)", units_share: "share of units that are experts" };
+const MEASURES = {
+  acquired: "acquired concepts", experts: "experts (pairs)", experts_share: "experts per unit and concept",
+  units: "distinct expert units", units_share: "share of units that are experts",
+};
 
-function comparePage(model) {
+function comparePage() {
   const { comparison } = app;
   const { params } = app.route;
-  const measure = MEASURES[params.get("measure")] ? params.get("measure") : "acquired";
-  const holder = h("div", {});
-  const show = (name) => holder.replaceChildren(h("div", { class: "pair" }, presenceChart(comparison, name), comparison.ranking ? r2Chart(comparison, name) : null),
-    comparison.ranking ? scoresChart(comparison, name) : null);
+  const benchmarks = Object.keys(comparison.rankings);
+  const state = { measure: params.get("measure") in MEASURES ? params.get("measure") : "acquired", benchmark: benchmarks.includes(params.get("benchmark")) ? params.get("benchmark") : benchmarks[0] };
+  const charts = h("div", {});
+  const table = h("div", {});
+  const show = () => {
+    const ranking = comparison.rankings[state.benchmark] ?? null;
+    charts.replaceChildren(h("div", { class: "pair" }, ...[presenceChart(comparison, state.measure), ranking && r2Chart(ranking, state.measure), ranking && scoresChart(comparison, ranking, state.measure)].filter(Boolean)));
+    table.replaceChildren(...(ranking ? [...ranking.warnings.map((text) => h("p", { class: "warning" }, text)), rankingTable(ranking)] : []));
+  };
+  const set = (name) => (value) => { state[name] = value; keep(name, value); show(); };
+  show();
   const shared = plural(comparison.concepts.length, "concept");
-  const content = page("Models compared", [
-    h("p", { class: "lead" }, `${plural(comparison.models.length, "model")}, compared by ${shared} that all of them have.`),
-    section("models", "Models", modelTable(comparison, model)),
-    comparison.ranking ? section("ranking", "Do expert counts rank the models as the benchmark does?", rankingWords(comparison.ranking), rankingTable(comparison.ranking)) : null,
-    section("presence", "Experts over γ", choice("Measure", Object.entries(MEASURES), measure, (name) => { keep("measure", name); show(name); }), holder),
+  return page("Models compared", [
+    h("p", { class: "lead" }, `${plural(comparison.models.length, "model")}, compared by ${shared} that all of them have.`,
+      comparison.above_null ? " Only experts that also reach the 5% threshold count." : ""),
+    ...comparison.warnings.map((text) => h("p", { class: "warning" }, text)),
+    section("models", "Models", modelTable(comparison)),
+    benchmarks.length ? section("ranking", "Do expert counts rank the models as the benchmark does?",
+      benchmarks.length > 1 ? choice("Benchmark", benchmarks.map((name) => [name, name]), state.benchmark, set("benchmark")) : h("p", {}, `Benchmark: ${state.benchmark}.`), table) : null,
+    section("presence", "Experts over γ", choice("Measure", Object.entries(MEASURES), state.measure, set("measure")), charts),
     section("best", "Best AP of each concept in each model", bestTable(comparison)),
+    comparison.agreement.length ? section("agreement", "Do models agree on which concepts share experts?", agreementTable(comparison)) : null,
   ]);
-  show(measure);
-  return content;
+}
+
+// Rows as the analysis names them.
+function agreementTable(comparison) {
+  const names = Object.keys(comparison.agreement[0]);
+  return dataTable({
+    name: "agreement", rows: comparison.agreement, caption: "Correlation of the overlaps of all pairs of concepts, between two models.",
+    columns: names.map((name) => {
+      const number = typeof comparison.agreement[0][name] === "number";
+      return { key: name, label: name, number, value: (row) => row[name], cell: (row) => (typeof row[name] === "number" && !Number.isInteger(row[name]) ? fixed(row[name], 4) : row[name]) };
+    }),
+  });
 }
 
 const modelHref = (name, page_, id, params = {}) => `#/${page_}${id === null ? "" : `/${encodeURIComponent(id)}`}?${new URLSearchParams({ ...params, model: name })}`;
 
-function modelTable(comparison, model) {
-  const at = gammaPlace(comparison, model.gamma);
-  const { measures, models, best, above, num_units: numUnits, ranking } = comparison;
-  const middle = (values) => { const s = [...values].sort((a, b) => a - b); return (s[Math.floor((s.length - 1) / 2)] + s[Math.ceil((s.length - 1) / 2)]) / 2; };
+function modelTable(comparison) {
+  const { measures, models, best, above, at, num_units: numUnits, rankings } = comparison;
   const column = (key, label, value, show) => ({ key, label, number: true, value, cell: (m) => show(value(m)) });
   return dataTable({
-    name: "models", rows: range(models.length), sort: "acquired.desc", caption: `Models by their experts at γ = ${model.gamma}; a name leads to the model.`,
+    name: "models", rows: range(models.length), sort: "acquired.desc", caption: `Models by their experts at γ = ${comparison.gamma}; a name leads to the model.`,
     columns: [
       { key: "model", label: "model", value: (m) => models[m], cell: (m) => link(modelHref(models[m], "overview", null), models[m]) },
-      ranking && column("score", "benchmark score", (m) => ranking.scores[models[m]] ?? null, (x) => fixed(x)),
+      ...Object.entries(rankings).map(([name, ranking], i) => column(`score${i}`, `score: ${name}`, (m) => ranking.scores[models[m]] ?? null, (x) => fixed(x))),
       column("acquired", "acquired concepts", (m) => measures.acquired[m][at], whole),
       column("above", "concepts above chance", (m) => above[m].filter((n) => n > 0).length, whole),
       column("experts", "experts", (m) => measures.experts[m][at], whole),
       column("share", "share of units", (m) => measures.units_share[m][at], percent),
-      column("best", "median best AP", (m) => middle(best[m]), fixed),
+      column("best", "median best AP", (m) => median(best[m]), fixed),
       column("units", "units", (m) => numUnits[m], whole),
-    ].filter(Boolean),
+    ],
   });
 }
 
@@ -67,9 +89,8 @@ function presenceChart(comparison, measure) {
   });
 }
 
-function r2Chart(comparison, measure) {
-  const { ranking } = comparison;
-  const over = ranking.r2[measure];
+function r2Chart(ranking, measure) {
+  const over = ranking.over[measure];
   const best = ranking.best.find((row) => row.measure === measure);
   if (!over || !best) return note("All models have the same counts: no r².");
   return chart({
@@ -89,8 +110,8 @@ function r2Chart(comparison, measure) {
 }
 
 // Scores against the counts at γ*, and what each model's score would be guessed from the others.
-function scoresChart(comparison, measure) {
-  const { ranking, models, measures } = comparison;
+function scoresChart(comparison, ranking, measure) {
+  const { models, measures } = comparison;
   const best = ranking.best.find((row) => row.measure === measure);
   if (!best) return null;
   const at = gammaPlace(comparison, best.gamma);
@@ -107,10 +128,6 @@ function scoresChart(comparison, measure) {
         { key: "count", label: MEASURES[measure], number: true, value: (m) => measures[measure][m][at] },
         { key: "predicted", label: "predicted", number: true, value: (m) => predicted.get(models[m]) ?? null, cell: (m) => fixed(predicted.get(models[m])) }] }),
   });
-}
-
-function rankingWords(ranking) {
-  return h("div", {}, ranking.warnings.map((text) => h("p", { class: "warning" }, text)));
 }
 
 function rankingTable(ranking) {

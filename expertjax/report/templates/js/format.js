@@ -5,6 +5,10 @@ const whole = (n) => (n === null || n === undefined ? "n/a" : n.toLocaleString("
 const percent = (x) => (x === null || x === undefined ? "n/a" : `${(100 * x).toFixed(x < 0.1 ? 1 : 0)}%`);
 const plural = (n, one, many = `${one}s`) => `${whole(n)} ${n === 1 ? one : many}`;
 const range = (n) => Array.from({ length: n }, (_, i) => i);
+const median = (values) => {
+  const ordered = [...values].sort((a, b) => a - b);
+  return (ordered[Math.floor((ordered.length - 1) / 2)] + ordered[Math.ceil((ordered.length - 1) / 2)]) / 2;
+};
 const sum = (values) => values.reduce((total, value) => total + value, 0);
 
 // Responses span many sizes: three decimals, or three digits where these say nothing.

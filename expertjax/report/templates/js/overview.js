@@ -17,13 +17,11 @@ function overviewPage(model) {
 function keyNumbers(model) {
   const [acquired, experts, units] = model.over.at;
   const { best, above } = model.concepts;
-  const ordered = [...best].sort((a, b) => a - b);
-  const middle = (ordered[Math.floor((ordered.length - 1) / 2)] + ordered[Math.ceil((ordered.length - 1) / 2)]) / 2;
   const of = `of ${whole(model.numConcepts)}`;
   const items = [
     [whole(acquired), of, "acquired concepts"],
     [whole(above.filter((n) => n > 0).length), of, "concepts above chance"],
-    [fixed(middle), "", "median best AP"],
+    [fixed(median(best)), "", "median best AP"],
     [whole(experts), "", "experts, as pairs of unit and concept"],
     [whole(units), `of ${whole(model.map.num_units)}`, "units that are experts"],
   ];
