@@ -40,9 +40,11 @@ setup(
         "gcs": ["etils[epath-gcs]>=1.9"],
         "onnx": ["onnx>=1.17"],
         "test": [
+            "axe-playwright-python>=0.1.4",
             "etils[epath-gcs]>=1.9",
             "mypy>=1.15",
             "onnx>=1.17",
+            "playwright>=1.50",
             "pytest>=8",
             "ruff>=0.12",
             "scikit-learn>=1.5",

@@ -24,6 +24,7 @@ ROOMS = (
     "analysis",
     "generation",
     "report",
+    "plot",
     "api",
     "__init__",
 )
@@ -37,6 +38,14 @@ STRANGERS = {
     "analysis": {"models", "checkpoints", "capturing", "scoring", "storeless"},
     "generation": {"capturing", "scoring", "storeless", "stores"},
     "report": {
+        "generation",
+        "models",
+        "checkpoints",
+        "capturing",
+        "scoring",
+        "storeless",
+    },
+    "plot": {
         "generation",
         "models",
         "checkpoints",

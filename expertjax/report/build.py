@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from expertjax.analysis.colearning import top_units
-from expertjax.analysis.compare import Comparison, CompareSettings, compare
+from expertjax.analysis.compare import CompareSettings, Comparison, compare
 from expertjax.analysis.expertise import Expertise
 from expertjax.report.data import ReportData
 from expertjax.report.limits import Limits, limits_for

@@ -163,8 +163,8 @@ class ReportData:
 
     def _sentence_problems(self) -> Iterator[str]:
         known = set(self.sentences.texts.index)
-        shown = {**self.sentences.excited, **self.sentences.missed}
-        for of, table in shown.items():
+        shown = [*self.sentences.excited.items(), *self.sentences.missed.items()]
+        for of, table in shown:
             absent = set(table["sentence"]) - known
             if absent:
                 yield f"sentences of {of!r}: no text of sentence {min(absent)}"

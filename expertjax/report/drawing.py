@@ -31,10 +31,17 @@ _LEGEND: dict[str, Any] = {
 }
 
 
+class Drawing(Figure):
+    """A figure that notebooks show without pyplot."""
+
+    def _repr_png_(self) -> bytes:
+        return png(self)
+
+
 def blank(height: float, width: float = _WIDTH) -> Figure:
     """A figure without axes, `height` inches high, bound to no global state."""
     layout = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.06)
-    figure = Figure(figsize=(width, height), layout=layout, facecolor="white")
+    figure = Drawing(figsize=(width, height), layout=layout, facecolor="white")
     FigureCanvasAgg(figure)
     return figure
 
@@ -49,7 +56,7 @@ def single(height: float) -> tuple[Figure, Axes]:
 
 def single_fixed(height: float) -> tuple[Figure, Axes]:
     """As `single` with set margins: drawn in half the time, for the many small ones."""
-    figure = Figure(figsize=(_WIDTH, height), facecolor="white")
+    figure = Drawing(figsize=(_WIDTH, height), facecolor="white")
     FigureCanvasAgg(figure)
     left, right, bottom, top = 0.85, 0.2, 0.5, 0.5  # inches
     size = (1 - (left + right) / _WIDTH, 1 - (bottom + top) / height)

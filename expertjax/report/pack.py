@@ -49,7 +49,9 @@ def pack_json(payload: dict[str, Any]) -> str:
 
 def digest(source: str) -> str:
     """The hash by which a Content-Security-Policy knows a script."""
-    return "sha256-" + base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()
+    return (
+        "sha256-" + base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()
+    )
 
 
 @functools.cache

@@ -64,7 +64,8 @@ def one_number(value: float) -> float | int | None:
 def _significant(values: ArrayLike) -> list[float | int | None]:
     """Five significant digits."""
     return [
-        one_number(float(f"{value:.5g}")) for value in np.asarray(values, float).tolist()
+        one_number(float(f"{value:.5g}"))
+        for value in np.asarray(values, float).tolist()
     ]
 
 
@@ -158,7 +159,7 @@ def _members(data: ReportData, places: dict[int, int]) -> list[list[list[int]]]:
     """For each concept the shown positives and negatives, as steps from one to next."""
     table = data.sentences.members
     rows = dict(list(table.groupby("concept"))) if len(table) else {}
-    members = []
+    members: list[list[list[int]]] = []
     for key in data.concepts["concept"]:
         own = rows.get(key)
         if own is None:
@@ -181,25 +182,19 @@ def _units(
     ap_CxK = data.ap_CxU[:, column.loc[shown].to_numpy()]
     best_CxK = np.argsort(-ap_CxK, axis=0, kind="stable")[: limits.concepts]
     ap_CxK = np.take_along_axis(ap_CxK, best_CxK, 0)
-    excited = [data.sentences.excited.get(int(unit)) for unit in shown]
+    none = pd.DataFrame({name: [] for name in ("sentence", "response", "start", "end")})
+    excited = [
+        data.sentences.excited.get(int(unit), none).iloc[: limits.sentences]
+        for unit in shown
+    ]
     return {
         "unit": shown.tolist(),
         "concepts": best_CxK.T.tolist(),
         "ap": [numbers(ap_C, 4) for ap_C in ap_CxK.T],
-        "sentences": [
-            [] if t is None else _places(t["sentence"].iloc[: limits.sentences], places)
-            for t in excited
-        ],
-        "responses": [
-            [] if t is None else _significant(t["response"].iloc[: limits.sentences])
-            for t in excited
-        ],
-        "marks": [
-            [] if t is None
-            else t[["start", "end"]].iloc[: limits.sentences].to_numpy().ravel().tolist()
-            for t in excited
-        ],
-    }  # fmt: skip
+        "sentences": [_places(t["sentence"], places) for t in excited],
+        "responses": [_significant(t["response"]) for t in excited],
+        "marks": [t[["start", "end"]].to_numpy().ravel().tolist() for t in excited],
+    }
 
 
 def _over(data: ReportData) -> dict[str, Any]:

@@ -40,7 +40,9 @@ def gather_sentences(
         for unit in table["unit"].iloc[: limits.excited]
     }
     missed = {}
-    for unit, x_N in _columns(expertise, sorted(wanted - set(excited) | {*best.values()})):
+    for unit, x_N in _columns(
+        expertise, sorted(wanted - set(excited) | {*best.values()})
+    ):
         if unit in wanted and unit not in excited:
             excited[unit] = _highest(x_N, limits.sentences)
         for key in (key for key, first in best.items() if first == unit):

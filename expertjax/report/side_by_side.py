@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from expertjax.analysis.compare import Comparison
@@ -75,4 +74,4 @@ def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _plain(value: Any) -> Any:
-    return one_number(value) if isinstance(value, float | np.floating) else value
+    return one_number(float(value)) if isinstance(value, float) else value

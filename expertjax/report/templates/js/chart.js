@@ -95,7 +95,7 @@ function layerChart(model, counts, title, alt) {
     spec: (colours) => ({
       data: sites.map((site, s) => ({
         type: "bar", name: plain(site), x: layers.map(String), y: counts.map((row) => row[s]),
-        marker: { color: colours.series[s % 8], pattern: { shape: shapes[s % 8], solidity: 0.25 }, line: { width: 0.5, color: colours.card } },
+        marker: { color: colours.series[s % 8], pattern: { shape: shapes[s % 8], solidity: 0.2, fillmode: "overlay" }, line: { width: 0.5, color: colours.card } },
       })),
       layout: {
         barmode: "stack", xaxis: { title: { text: "layer" }, type: "category" },

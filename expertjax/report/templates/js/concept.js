@@ -108,7 +108,7 @@ function topTable(model, c) {
   const top = model.top[c];
   const column = (key, label, show, more = {}) => ({ key, label, number: true, value: (i) => top[key][i], cell: (i) => show(top[key][i]), ...more });
   return dataTable({
-    name: "top", file: `${model.key(c)}_top_units`, wide: true, rows: range(top.unit.length), sort: "rank.asc",
+    name: "top", file: `${model.key(c)}_top_units`, wide: true, rows: range(top.unit.length), sort: "rank.asc", limit: 15,
     caption: "Units of highest AP. Interval: the AP in 95% of resamplings of the sentences. on_p50 and on_p90: 50th and 90th percentile of the responses to positives; off_mean: mean response to negatives.",
     columns: [
       { key: "unit", label: "unit", value: (i) => model.unitName(top.unit[i]), cell: (i) => unitLink(model, top.unit[i]) },

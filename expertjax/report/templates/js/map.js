@@ -44,7 +44,7 @@ function overlapChart(model, order, onPick) {
         hovertemplate: "%{customdata[0]}<br>%{customdata[1]}<br>%{customdata[2]} shared<extra></extra>",
       }],
       layout: {
-        height: many ? 720 : 190 + 16 * n, 
+        height: many ? 720 : 190 + 16 * n,
         xaxis: many ? { showticklabels: false, showgrid: false, constrain: "domain" } : { tickvals: range(n), ticktext: names, tickangle: -60, tickfont: { size: 10 }, showgrid: false },
         yaxis: many ? { showticklabels: false, showgrid: false, autorange: "reversed" } : { tickvals: range(n), ticktext: names, tickfont: { size: 10 }, showgrid: false, autorange: "reversed" },
       },
@@ -102,7 +102,9 @@ const pairsSpec = (model, rows, name, caption) => ({
 function nearestTable(model, c) {
   if (model.numConcepts < 2) return note("There is no other concept.");
   const rows = range(model.numConcepts).filter((other) => other !== c).map((other) => ({ a: c, b: other, shared: model.shared(c, other) }))
-    .sort((x, y) => y.shared - x.shared).slice(0, 10);
+    .filter((row) => row.shared > 0).sort((x, y) => y.shared - x.shared).slice(0, 10);
+  if (!rows.length) return note(`No other concept shares any of its ${model.map.k} best units.`);
   const spec = pairsSpec(model, rows, "nearest", `Concepts that share most of its ${model.map.k} best units; random sets would share ${((model.map.k ** 2) / model.map.num_units).toPrecision(2)}.`);
-  return dataTable({ ...spec, columns: spec.columns.slice(1) });
+  const [, second, ...rest] = spec.columns;
+  return dataTable({ ...spec, columns: [{ ...second, label: "concept" }, ...rest] });
 }

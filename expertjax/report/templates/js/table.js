@@ -6,7 +6,7 @@
 
 const ROWS_AT_FIRST = 100;
 
-function dataTable({ name, caption, columns, rows, sort = null, wide = false, file = name }) {
+function dataTable({ name, caption, columns, rows, sort = null, wide = false, file = name, limit = ROWS_AT_FIRST }) {
   const state = { sort: app.route.params.get(`sort.${name}`) || sort, all: false };
   const body = h("tbody");
   const heads = columns.map((column) => headCell(column, state, () => { keep(`sort.${name}`, state.sort); draw(); }));
@@ -14,7 +14,7 @@ function dataTable({ name, caption, columns, rows, sort = null, wide = false, fi
   const csv = h("button", { type: "button", on: { click: () => saveCsv(file, columns, sorted(rows, columns, state.sort)) } }, "Save as CSV");
   const draw = () => {
     const ordered = sorted(rows, columns, state.sort);
-    const shown = state.all ? ordered : ordered.slice(0, ROWS_AT_FIRST);
+    const shown = state.all ? ordered : ordered.slice(0, limit);
     body.replaceChildren(...shown.map((row) => h("tr", { class: row.class }, columns.map((column, i) => bodyCell(column, row, i)))));
     heads.forEach((head) => head.update());
     more.hidden = shown.length === ordered.length;
