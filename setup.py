@@ -9,7 +9,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["expertjax", "expertjax.*", "binaries"]),
-    package_data={"expertjax": ["assets/**/*", "report/templates/**/*"]},
+    package_data={"expertjax": ["assets/**/*", "docs/*", "report/templates/**/*"]},
     install_requires=[
         "absl-py>=2.1",
         "etils[epath]>=1.9",
@@ -49,6 +49,7 @@ setup(
             "ruff>=0.12",
             "scikit-learn>=1.5",
             "torch==2.13.0",
+            "xarray>=2024.10",
             "zarr>=3.0",
         ],
     },
