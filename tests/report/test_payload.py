@@ -57,13 +57,17 @@ def test_threshold_is_compared_in_the_dtype_of_the_array(make_data):
 def test_top_units_keep_what_is_known(make_data):
     data = make_data(1, n_units=2000)
     name = data.concepts["concept"][0]
-    table = data.experts[name].iloc[:2].assign(
-        ap=np.float32([0.9411, 0.4]),
-        above_chance=[True, False],
-        ap_low=[0.9123, np.nan],
-        ap_high=[0.9501, np.nan],
-        ap_heldout=[0.8771, np.nan],
-        on_p50=np.nan,
+    table = (
+        data.experts[name]
+        .iloc[:2]
+        .assign(
+            ap=np.float32([0.9411, 0.4]),
+            above_chance=[True, False],
+            ap_low=[0.9123, np.nan],
+            ap_high=[0.9501, np.nan],
+            ap_heldout=[0.8771, np.nan],
+            on_p50=np.nan,
+        )
     )
     data.experts[name] = table
     top = payload_of(data)["top"][0]
@@ -75,7 +79,9 @@ def test_top_units_keep_what_is_known(make_data):
 def test_units_have_their_best_concepts(make_data):
     data = make_data(6)
     units = payload_of(data)["units"]
-    assert units["unit"] == sorted({u for t in data.experts.values() for u in t["unit"]})
+    assert units["unit"] == sorted(
+        {u for t in data.experts.values() for u in t["unit"]}
+    )
     for unit, concepts, ap in zip(
         units["unit"], units["concepts"], units["ap"], strict=True
     ):
@@ -98,9 +104,8 @@ def test_sentences_marks_and_labels(make_data):
     positives, negatives = (np.cumsum(steps).tolist() for steps in shown["members"][0])
     assert positives == [0, 1, 3, 5, 6] and negatives == [2, 7]
     assert [shown["sentences"][i] for i in shown["top"][0]["missed"]] == [
-        texts[number] for number in data.sentences.missed["sense/concept_0-1_04_00__"][
-            "sentence"
-        ]
+        texts[number]
+        for number in data.sentences.missed["sense/concept_0-1_04_00__"]["sentence"]
     ]
     assert shown["sentence_numbers"] == list(range(10, 18))
 
@@ -124,7 +129,9 @@ def test_layers_and_shared_units(make_data):
         assert found == naive.to_dict()
     tops = [set(np.argsort(-ap_U, kind="stable")[:10]) for ap_U in data.ap_CxU]
     for a in range(4):
-        assert shown["map"]["shared"][a] == [len(tops[a] & tops[b]) for b in range(a + 1)]
+        assert shown["map"]["shared"][a] == [
+            len(tops[a] & tops[b]) for b in range(a + 1)
+        ]
     assert sorted(shown["map"]["order"]) == [0, 1, 2, 3]
 
 
