@@ -11,6 +11,8 @@ from tests.report.null_law import make_null
 
 SITES = ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
 
+LABELLED = 2000  # sentences of a concept
+
 
 def make_units(n_units: int, n_layers: int) -> pd.DataFrame:
     """[U] rows, as many per layer and site as fit; the rest in the last ones."""
@@ -69,15 +71,13 @@ def make_sentences(
             }
         )
     labels = np.array([1, 1, 0, 1, -1])[np.arange(len(texts)) % 5]
-    labelled = numbers.index[labels >= 0]
-    members = pd.concat(
-        [
-            pd.DataFrame(
-                {"concept": key, "sentence": labelled, "label": labels[labels >= 0]}
-            )
-            for key in experts
-        ]
-    )
+    known = np.flatnonzero(labels >= 0)
+    tables = []
+    for c, key in enumerate(experts):
+        rows = np.roll(known, -c * LABELLED)[:LABELLED]
+        labelled = {"sentence": numbers.index[rows], "label": labels[rows]}
+        tables.append(pd.DataFrame({"concept": key, **labelled}))
+    members = pd.concat(tables)
     low = numbers.index[labels == 1][-3:]
     missed = {
         key: pd.DataFrame({"sentence": low, "response": -1.0 * np.arange(len(low))})

@@ -29,13 +29,24 @@ function searchPage(model) {
   return page("Search", [results]);
 }
 
+// A unit that is named in full is found although it has no page of its own.
+function withNamed(model, units, query) {
+  const named = model.unitOf(query.trim());
+  return named === null ? units : [named, ...units.filter((unit) => unit !== named)];
+}
+
+function bestOf(model, unit) {
+  const i = model.places.get(unit);
+  return i === undefined ? "" : ` ${model.short(model.units.concepts[i][0])} ${fixed(model.units.ap[i][0])}`;
+}
+
 function searchResults(model, query) {
   const start = performance.now();
   model.index ??= new SearchIndex(model);
   const found = model.index.find(query);
   const parts = [
     ["concept", found.concepts, (c) => [conceptLink(model, c), ` best AP ${fixed(model.concepts.best[c])}`]],
-    ["unit", found.units, (i) => [unitLink(model, model.units.unit[i]), ` ${model.short(model.units.concepts[i][0])} ${fixed(model.units.ap[i][0])}`]],
+    ["unit", withNamed(model, found.units.map((i) => model.units.unit[i]), query), (unit) => [unitLink(model, unit), bestOf(model, unit)]],
     ["sentence", found.sentences, (place) => [link(href("sentence", sentenceNumber(model, place)), model.sentences[place])]],
   ];
   const told = parts.map(([name, places]) => plural(places.length, name)).join(", ");

@@ -47,6 +47,15 @@ class Model {
     return { module: runs.module[low], index: runs.index[low] + offset, layer: runs.layer[low], site: runs.site[low] };
   }
 
+  // The unit of a number, or of a name as "module[index]"; null if there is none.
+  unitOf(text) {
+    if (/^\d+$/.test(text)) return this.unitAt(Number(text)) ? Number(text) : null;
+    const [, module, index] = text.match(/^(\S+)\[(\d+)\]$/) || [];
+    const { runs } = this;
+    const r = runs.module.findIndex((name, i) => name === module && index >= runs.index[i] && index < runs.index[i] + runs.count[i]);
+    return r < 0 ? null : runs.unit[r] + Number(index) - runs.index[r];
+  }
+
   unitName(unit) {
     const at = this.unitAt(unit);
     return at ? `${at.module}[${at.index}]` : `unit ${unit}`;
