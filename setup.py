@@ -9,7 +9,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["expertjax", "expertjax.*", "binaries"]),
-    package_data={"expertjax": ["assets/**/*", "docs/*", "report/templates/*"]},
+    package_data={"expertjax": ["assets/**/*", "docs/*", "report/templates/**/*"]},
     install_requires=[
         "absl-py>=2.1",
         "etils[epath]>=1.9",
@@ -27,6 +27,7 @@ setup(
         "optax>=0.2.6",
         "orbax-checkpoint>=0.11.30",
         "pandas>=2.2",
+        "plotly>=6",
         "pyarrow>=18",
         "safetensors>=0.5",
         "scipy>=1.14",
@@ -39,9 +40,11 @@ setup(
         "gcs": ["etils[epath-gcs]>=1.9"],
         "onnx": ["onnx>=1.17"],
         "test": [
+            "axe-playwright-python>=0.1.4",
             "etils[epath-gcs]>=1.9",
             "mypy>=1.15",
             "onnx>=1.17",
+            "playwright>=1.50",
             "pytest>=8",
             "ruff>=0.12",
             "scikit-learn>=1.5",

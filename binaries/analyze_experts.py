@@ -66,7 +66,7 @@ def main(argv: Sequence[str]) -> None:
     from expertjax.analysis.compare import CompareSettings, compare
     from expertjax.analysis.expertise import find_results
     from expertjax.errors import InputError
-    from expertjax.report.build import build_report
+    from expertjax.report.build import build_comparison, build_report
     from expertjax.report.comparison import summary, write_comparison
     from expertjax.stores.paths import as_path
 
@@ -86,13 +86,16 @@ def main(argv: Sequence[str]) -> None:
         write_comparison(FLAGS.out, comparison)
     for expertise in results:
         folder = as_path(FLAGS.out) / expertise.folder.name if FLAGS.out else None
-        path = build_report(expertise, FLAGS.gamma, folder)
+        path = build_report(expertise, FLAGS.gamma, folder, FLAGS.top_k)
         if folder is None:
             expertise.folder.succeed()
         print(
             f"\n{expertise.folder.name}\n{expertise.summary(FLAGS.gamma).to_string()}"
         )
         print(f"report: {path}")
+    if FLAGS.out and len(results) > 1:
+        page = build_comparison(results, FLAGS.out, comparison)
+        print(f"report of all: {page}")
     if FLAGS.out:
         print(f"\n{summary(comparison)}\n\ncomparison: {FLAGS.out}")
 

@@ -43,11 +43,14 @@ _WHERE = {
     "self_bleu": "expertjax.generation.scores",
     "token_activations": "expertjax.capturing.activations",
 }
-__all__ = sorted(_WHERE)
+_MODULES = {"plot": "expertjax.plot"}
+__all__ = sorted([*_WHERE, *_MODULES])
 __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(_MODULES[name])
     if name not in _WHERE:
         raise AttributeError(f"module 'expertjax' has no attribute {name!r}")
     value = getattr(importlib.import_module(_WHERE[name]), name)

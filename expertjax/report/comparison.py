@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
+from matplotlib.figure import Figure
 
 from expertjax.analysis.agreement import ALL_GROUPS
 from expertjax.analysis.colearning import strongest_pairs
@@ -27,7 +28,7 @@ def write_comparison(folder: Path | str, comparison: Comparison) -> list[Path]:
     ranking.csv, ranking.json, and r2_<benchmark>.png, scores_<benchmark>.png; with
     several models colearning_models.csv. In `folder/<model name>`: overlap.csv (Parquet
     from 300 concepts on), nearest.csv, pairs.csv, overlap.png and, with groups,
-    groups.csv and groups.png.
+    groups.csv and groups.png. Every figure is an SVG file as well.
 
     Returns:
       the files.
@@ -56,13 +57,19 @@ def _csv(table: pd.DataFrame, index: bool = False) -> bytes:
     return text.encode()
 
 
+def _figure(name: str, figure: Figure) -> Iterator[tuple[str, bytes]]:
+    """For pages and for papers."""
+    yield f"{name}.png", drawing.png(figure)
+    yield f"{name}.svg", drawing.svg(figure)
+
+
 def _presence_files(comparison: Comparison) -> Iterator[tuple[str, bytes]]:
     counted, gamma = comparison.presence, comparison.settings.gamma
     layers = counted.layers(gamma)
     yield "presence.csv", _csv(counted.table())
     yield "layers.csv", _csv(layers)
-    yield "presence.png", drawing.png(ranking_figures.presence_curves(counted, gamma))
-    yield "depth.png", drawing.png(ranking_figures.experts_by_depth(layers, gamma))
+    yield from _figure("presence", ranking_figures.presence_curves(counted, gamma))
+    yield from _figure("depth", ranking_figures.experts_by_depth(layers, gamma))
 
 
 def _ranking_files(comparison: Comparison) -> Iterator[tuple[str, bytes]]:
@@ -84,8 +91,8 @@ def _ranking_files(comparison: Comparison) -> Iterator[tuple[str, bytes]]:
         points = ranking_figures.scores_scatter(
             comparison.presence, ranking, measure, name
         )
-        yield f"r2_{name}.png", drawing.png(curves)
-        yield f"scores_{name}.png", drawing.png(points)
+        yield from _figure(f"r2_{name}", curves)
+        yield from _figure(f"scores_{name}", points)
 
 
 def _about(ranking: Ranking) -> dict[str, Any]:
@@ -105,7 +112,7 @@ def _agreement_files(comparison: Comparison) -> Iterator[tuple[str, bytes]]:
         table = _groups_of_models(comparison)
         yield "groups.csv", _csv(table)
         figure = colearning_figures.within_and_across(table, "model")
-        yield "groups.png", drawing.png(figure)
+        yield from _figure("groups", figure)
 
 
 def _groups_of_models(comparison: Comparison) -> pd.DataFrame:
@@ -134,11 +141,11 @@ def _colearning_files(
         yield "overlap.parquet", sink.getvalue().to_pybytes()
     yield "nearest.csv", _csv(model.nearest)
     yield "pairs.csv", _csv(strongest_pairs(found, _PAIRS))
-    yield "overlap.png", drawing.png(colearning_figures.overlap_map(found, groups))
+    yield from _figure("overlap", colearning_figures.overlap_map(found, groups))
     if model.groups is not None:
         yield "groups.csv", _csv(model.groups)
         figure = colearning_figures.within_and_across(model.groups)
-        yield "groups.png", drawing.png(figure)
+        yield from _figure("groups", figure)
 
 
 def summary(comparison: Comparison, num_pairs: int = 5) -> str:
