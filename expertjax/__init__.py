@@ -34,6 +34,7 @@ _WHERE = {
     "generate": "expertjax.api",
     "load_concepts": "expertjax.api",
     "load_model": "expertjax.checkpoints.load",
+    "make_concepts": "expertjax.concepts.make",
     "perplexity": "expertjax.generation.perplexity",
     "score": "expertjax.api",
     "self_bleu": "expertjax.generation.scores",
