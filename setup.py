@@ -9,7 +9,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["expertjax", "expertjax.*", "binaries"]),
-    package_data={"expertjax": ["assets/**/*", "report/templates/*"]},
+    package_data={"expertjax": ["assets/**/*", "docs/*", "report/templates/*"]},
     install_requires=[
         "absl-py>=2.1",
         "etils[epath]>=1.9",
@@ -36,12 +36,16 @@ setup(
         "transformers>=5.0",
     ],
     extras_require={
+        "docs": ["pdoc>=15"],
         "gcs": ["etils[epath-gcs]>=1.9"],
         "onnx": ["onnx>=1.17"],
         "test": [
             "etils[epath-gcs]>=1.9",
+            "ipykernel>=6.29",
             "mypy>=1.15",
+            "nbclient>=0.10",
             "onnx>=1.17",
+            "pdoc>=15",
             "pytest>=8",
             "ruff>=0.12",
             "scikit-learn>=1.5",

@@ -13,6 +13,7 @@ little more than importing jax.
 """
 
 import importlib
+from pathlib import Path
 from typing import Any
 
 _WHERE = {
@@ -28,7 +29,7 @@ _WHERE = {
     "UnitEdit": "expertjax.models.unit_edits",
     "UnitTable": "expertjax.models.sites",
     "average_precision": "expertjax.scoring.average_precision",
-    "capture": "expertjax.api",
+    "capture": "expertjax.capturing.capture",
     "capture_costs": "expertjax.api",
     "find_experts": "expertjax.api",
     "generate": "expertjax.api",
@@ -39,7 +40,12 @@ _WHERE = {
     "score": "expertjax.api",
     "self_bleu": "expertjax.generation.scores",
 }
-__all__ = sorted(_WHERE)
+__all__ = sorted(_WHERE, key=str.swapcase)  # functions, then classes
+
+EXAMPLE_MODEL: Path
+"""Folder of the small GPT-2 that comes with the package."""
+EXAMPLE_CONCEPTS: Path
+"""Folder of the concepts that come with it: 34 topics of WordNet."""
 __version__ = "0.1.0"
 
 
