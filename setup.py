@@ -50,6 +50,7 @@ setup(
             "ruff>=0.12",
             "scikit-learn>=1.5",
             "torch==2.13.0",
+            "xarray>=2024.10",
             "zarr>=3.0",
         ],
     },

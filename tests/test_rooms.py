@@ -21,6 +21,7 @@ ROOMS = (
     "capturing",
     "scoring",
     "storeless",
+    "importing",
     "analysis",
     "generation",
     "report",
@@ -34,8 +35,16 @@ STRANGERS = {
     "stores": {"models", "checkpoints", "concepts", "runtime"},
     "training": {"runtime", "stores"},
     "scoring": {"models", "checkpoints", "capturing"},
-    "analysis": {"models", "checkpoints", "capturing", "scoring", "storeless"},
-    "generation": {"capturing", "scoring", "storeless", "stores"},
+    "importing": {"training", "storeless"},
+    "analysis": {
+        "models",
+        "checkpoints",
+        "capturing",
+        "scoring",
+        "storeless",
+        "importing",
+    },
+    "generation": {"capturing", "scoring", "storeless", "importing", "stores"},
     "report": {
         "generation",
         "models",
@@ -43,6 +52,7 @@ STRANGERS = {
         "capturing",
         "scoring",
         "storeless",
+        "importing",
     },
 }
 # Reads `pytorch_model.bin`, which nothing else reads safely.

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -165,8 +166,13 @@ def _identity(
 
 def write_tables(folder: ResultFolder, prepared: Prepared) -> None:
     """Writes the tables of units, sentences and memberships."""
-    pool, table = prepared.pool, prepared.table
-    concepts = pool.concepts
+    pool = prepared.pool
+    write_units(folder, prepared.table)
+    write_sentences(folder, pool.concepts, pd.Series(pool.lengths), pool.dropped)
+
+
+def write_units(folder: ResultFolder, table: UnitTable) -> None:
+    """Writes `units.parquet`."""
     folder.write_table(
         "units",
         pd.DataFrame(
@@ -179,13 +185,29 @@ def write_tables(folder: ResultFolder, prepared: Prepared) -> None:
             }
         ),
     )
+
+
+def write_sentences(
+    folder: ResultFolder,
+    concepts: ConceptSet,
+    n_tokens: pd.Series,
+    dropped: Sequence[str],
+) -> None:
+    """Writes `sentences.parquet`, `dropped.parquet` and `memberships.parquet`.
+
+    Args:
+      folder: the model's.
+      concepts: of N sentences.
+      n_tokens: [N] their lengths.
+      dropped: sentences that were too long.
+    """
     folder.write_table(
         "sentences",
         pd.DataFrame(
             {
                 "sentence": np.arange(len(concepts.sentences), dtype=np.int32),
                 "text": concepts.sentences,
-                "n_tokens": pool.lengths,
+                "n_tokens": n_tokens,
                 "sha256": [sentence_digest(text) for text in concepts.sentences],
             }
         ),
@@ -195,8 +217,8 @@ def write_tables(folder: ResultFolder, prepared: Prepared) -> None:
         "dropped",
         pd.DataFrame(
             {
-                "text": pd.Series(pool.dropped, dtype=str),
-                "sha256": [sentence_digest(text) for text in pool.dropped],
+                "text": pd.Series(dropped, dtype=str),
+                "sha256": [sentence_digest(text) for text in dropped],
             }
         ),
     )

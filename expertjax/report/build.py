@@ -83,23 +83,34 @@ def _excited(
 def _facts(expertise: Expertise) -> dict[str, str]:
     steps = expertise.folder.read_run()
     run, held_out = steps["capture"], steps["score"]["holdout"]
+    imported = steps.get("import")
     labelled = int(np.sum(expertise.concepts[["n_pos", "n_neg"]].to_numpy()))
+
+    def known(name: str, form: str = "{}") -> str:
+        """What the run says; an imported one does not know all of it."""
+        return "n/a" if run[name] is None else form.format(run[name])
+
     facts = {
-        "Family": run["family"],
-        "Layers": str(run["num_layers"]),
-        "Units": f"{run['num_units']:,}",
+        "Family": known("family"),
+        "Layers": known("num_layers"),
+        "Units": known("num_units", "{:,}"),
         "Concepts": f"{len(expertise.concepts):,}",
-        "Sentences in the pool": f"{run['num_sentences']:,}",
+        "Sentences in the pool": known("num_sentences", "{:,}"),
         "Labelled sentences": f"{labelled:,}",
-        "Longest sentence": f"{run['seq_len']} tokens",
-        "Dropped as longer": f"{run['num_dropped']:,}",
-        "Truncated": f"{run['num_truncated']:,}",
-        "Response": f"{run['pooling']} over tokens",
-        "Special tokens": f"{run['special_tokens']}d",
-        "Computed in": run["compute_dtype"],
-        "Stored in": run["store_dtype"],
+        "Longest sentence": known("seq_len", "{} tokens"),
+        "Dropped as longer": known("num_dropped", "{:,}"),
+        "Truncated": known("num_truncated", "{:,}"),
+        "Response": known("pooling", "{} over tokens"),
+        "Special tokens": known("special_tokens", "{}d"),
+        "Computed in": known("compute_dtype"),
+        "Stored in": known("store_dtype"),
     }
-    if not expertise.folder.keeps_responses:
+    if imported:
+        facts["Stored in"] = "not imported, therefore no sentences are shown"
+        facts["Imported from"] = (
+            f"{imported['num_files']:,} files of the form {imported['format']}"
+        )
+    elif not expertise.folder.keeps_responses:
         facts["Stored in"] = "not kept, therefore no sentences are shown"
     if held_out > 0:
         facts["Held out"] = f"{100 * held_out:g}% of each concept's sentences"

@@ -178,7 +178,7 @@ class ResultFolder:
 
     @property
     def keeps_responses(self) -> bool:
-        """False where capture and scoring were one step without a store."""
+        """False where capture and scoring were one step, or elsewhere (imported)."""
         return bool(self.read_run().get("score", {}).get("keep_responses", True))
 
     def open_responses(self) -> ts.TensorStore:
@@ -187,6 +187,12 @@ class ResultFolder:
         Raises:
           InputError: it was not, there never was one, or they were not kept.
         """
+        imported = self.read_run().get("import")
+        if imported:
+            raise InputError(
+                f"{self.path}: has no responses; it was imported from files of "
+                f"{imported['format']}, which hold none"
+            )
         if not self.keeps_responses:
             raise InputError(
                 f"{self.path}: its responses were not kept (--keep_responses=false)"
