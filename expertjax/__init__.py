@@ -39,17 +39,16 @@ _WHERE = {
     "perplexity": "expertjax.generation.perplexity",
     "score": "expertjax.api",
     "self_bleu": "expertjax.generation.scores",
+    "token_activations": "expertjax.capturing.activations",
 }
-__all__ = sorted(_WHERE, key=str.swapcase)  # functions, then classes
-
-EXAMPLE_MODEL: Path
-"""Folder of the small GPT-2 that comes with the package."""
-EXAMPLE_CONCEPTS: Path
-"""Folder of the concepts that come with it: 34 topics of WordNet."""
+_MODULES = {"plot": "expertjax.plot"}
+__all__ = sorted([*_WHERE, *_MODULES], key=str.swapcase)  # functions, then classes
 __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(_MODULES[name])
     if name not in _WHERE:
         raise AttributeError(f"module 'expertjax' has no attribute {name!r}")
     value = getattr(importlib.import_module(_WHERE[name]), name)

@@ -12,6 +12,7 @@ from jax.sharding import Mesh
 from expertjax.analysis import expertise as analysis
 from expertjax.capturing.capture import capture
 from expertjax.capturing.cost import capture_cost
+from expertjax.capturing.excited import write_excited
 from expertjax.capturing.prepare import prepare
 from expertjax.capturing.settings import CaptureSettings
 from expertjax.checkpoints.load import Model, load_model
@@ -162,6 +163,8 @@ class FindSettings:
       keep_responses: write `responses.zarr`? If not, capture and scoring are one step.
       memory_bytes: the most that responses take where they are not kept.
       shard_models: "i/n" for every n-th model from the i-th on, from 0; "" for all.
+      excited_sentences: of each of the best units, kept with the token at which it is
+        maximal (`excited.parquet`), where responses are kept; 0 for none.
       compile_cache: folder in which compiled programs are kept; "" for none.
     """
 
@@ -173,6 +176,7 @@ class FindSettings:
     keep_responses: bool = True
     memory_bytes: int = 4 * 2**30
     shard_models: str = ""
+    excited_sentences: int = 8
     compile_cache: str = ""
 
     def __post_init__(self) -> None:
@@ -181,6 +185,10 @@ class FindSettings:
             raise InputError(f"--gamma={self.gamma}: expected more than 0, at most 1")
         if self.memory_bytes < 1:
             raise InputError(f"--memory_bytes={self.memory_bytes}: must be at least 1")
+        if self.excited_sentences < 0:
+            raise InputError(
+                f"--excited_sentences={self.excited_sentences}: must be at least 0"
+            )
         shard = re.fullmatch(r"(\d+)/(\d+)", self.shard_models)
         if self.shard_models and not (shard and int(shard[1]) < int(shard[2])):
             raise InputError(
@@ -230,9 +238,11 @@ def find_experts(
         place = out / model.name
         if settings.keep_responses:
             folder = capture(model, concept_set, place, settings.capture, mesh)
-            del model  # before the next one is loaded
             if "score" in settings.steps:
                 score(folder, settings=settings.score)
+            if "report" in settings.steps and settings.excited_sentences:
+                write_excited(folder, model, settings.excited_sentences, mesh)
+            del model  # before the next one is loaded
         else:
             folder = capture_and_score(
                 model,

@@ -25,6 +25,7 @@ ROOMS = (
     "analysis",
     "generation",
     "report",
+    "plot",
     "api",
     "__init__",
 )
@@ -53,6 +54,14 @@ STRANGERS = {
         "scoring",
         "storeless",
         "importing",
+    },
+    "plot": {
+        "generation",
+        "models",
+        "checkpoints",
+        "capturing",
+        "scoring",
+        "storeless",
     },
 }
 # Reads `pytorch_model.bin`, which nothing else reads safely.

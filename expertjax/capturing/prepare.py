@@ -32,7 +32,8 @@ class Prepared:
       settings: with every choice made.
       plan: how the pool is batched, in the blocks of its store.
       mesh: of this process's group.
-      identity: everything that the bytes of the responses depend on, and counts.
+      identity: everything that the bytes of the responses depend on, and counts;
+        empty where nothing is stored.
     """
 
     model: Model
@@ -74,23 +75,47 @@ def prepare(
     Raises:
       InputError: settings that do not fit the model or the sentences.
     """
-    _check_length(model, settings)
+    check_length(model, settings)
     table = UnitTable.build(model.sites, model.num_layers, settings.sites)
     settings = settings.resolve(meshes.batch_tokens(mesh))
     with concurrent.futures.ThreadPoolExecutor(1) as background:
-        pool = background.submit(
-            tokenize,
-            concepts,
-            model.tokenizer,
-            seq_len=settings.seq_len,
-            long=settings.long,
-            special_tokens=settings.special_tokens,
-        )
+        arranged = background.submit(arrange, model, concepts, table, settings, mesh)
         digest = params_digest(model.params)
-        tokenized = _fit_vocabulary(model, pool.result())
-    identity = _identity(model, tokenized, table, settings, digest)
-    plan = _plan(tokenized, table, settings, mesh)
-    return Prepared(model, tokenized, table, settings, plan, mesh, identity)
+        prepared = arranged.result()
+    return dataclasses.replace(prepared, identity=_identity(prepared, digest))
+
+
+def arrange(
+    model: Model,
+    concepts: ConceptSet,
+    table: UnitTable,
+    settings: CaptureSettings,
+    mesh: Mesh,
+    least_batches: int = 1,
+) -> Prepared:
+    """Tokenises and plans, for responses that are not stored: without an identity.
+
+    Args:
+      model: any.
+      concepts: sentences, perhaps of no concept.
+      table: the units that are wanted.
+      settings: with every choice made.
+      mesh: of this process's group.
+      least_batches: see `choose_buckets`.
+
+    Raises:
+      InputError: see `tokenize`; or the tokenizer is not the model's.
+    """
+    pool = tokenize(
+        concepts,
+        model.tokenizer,
+        seq_len=settings.seq_len,
+        long=settings.long,
+        special_tokens=settings.special_tokens,
+    )
+    pool = _fit_vocabulary(model, pool)
+    plan = _plan(pool, table, settings, mesh, least_batches)
+    return Prepared(model, pool, table, settings, plan, mesh, {})
 
 
 def _columns_per_process(table: UnitTable, mesh: Mesh) -> int:
@@ -99,13 +124,17 @@ def _columns_per_process(table: UnitTable, mesh: Mesh) -> int:
 
 
 def _plan(
-    pool: TokenizedPool, table: UnitTable, settings: CaptureSettings, mesh: Mesh
+    pool: TokenizedPool,
+    table: UnitTable,
+    settings: CaptureSettings,
+    mesh: Mesh,
+    least_batches: int,
 ) -> BatchPlan:
     multiple = meshes.data_size(mesh)
     full_padding = settings.compat == "selfcond"
     buckets: tuple[int, ...] = (settings.seq_len,)
     if not full_padding:
-        buckets = choose_buckets(pool.lengths, settings.batch_tokens)
+        buckets = choose_buckets(pool.lengths, settings.batch_tokens, least_batches)
     rows = shard_rows(
         len(pool.lengths),
         _columns_per_process(table, mesh),
@@ -123,7 +152,8 @@ def _plan(
     )
 
 
-def _check_length(model: Model, settings: CaptureSettings) -> None:
+def check_length(model: Model, settings: CaptureSettings) -> None:
+    """Raises InputError where the model has not as many positions as seq_len."""
     longest = getattr(model.config, "max_positions", None)
     if longest is not None and settings.seq_len > longest:
         raise InputError(
@@ -143,21 +173,16 @@ def _fit_vocabulary(model: Model, pool: TokenizedPool) -> TokenizedPool:
     return pool if pool.pad_id < size else dataclasses.replace(pool, pad_id=0)
 
 
-def _identity(
-    model: Model,
-    pool: TokenizedPool,
-    table: UnitTable,
-    settings: CaptureSettings,
-    weights_sha256: str,
-) -> dict[str, Any]:
+def _identity(prepared: Prepared, weights_sha256: str) -> dict[str, Any]:
     """See `Prepared`."""
-    return dataclasses.asdict(settings) | {
+    model, pool = prepared.model, prepared.pool
+    return dataclasses.asdict(prepared.settings) | {
         "model": model.name,
         "family": model.family.name,
         "weights_sha256": weights_sha256,
         "tokens_sha256": pool.digest(),
         "num_sentences": len(pool.tokens),
-        "num_units": table.num_units,
+        "num_units": prepared.table.num_units,
         "num_layers": model.num_layers,
         "num_dropped": len(pool.dropped),
         "num_truncated": pool.num_truncated,

@@ -33,6 +33,7 @@ def make_expertise(data, holdout, keeps_responses=True):
         metric={"ap": data.ap_CxU}.__getitem__,
         top=lambda key, k: data.experts[key].head(k),
         most_exciting=lambda units, k: {},
+        excited=pd.DataFrame({"unit": []}),
     )
 
 
