@@ -13,6 +13,8 @@ from scipy import sparse
 from expertjax.concepts.settings import BuildSettings
 from expertjax.errors import InputError
 
+# A task shares at most this part of its positives with any other concept.
+MAX_TASK_JACCARD = 0.5
 NONE = np.zeros(0, np.int32)
 
 
@@ -102,18 +104,42 @@ def choose(drafts: Drafts, settings: BuildSettings) -> tuple[list[Draft], list[D
         drafts.left_out[reason] += len(found) - len(kept)
         found = kept
     wanted = settings.num_concepts or len(found)
-    num_tasks = round(settings.tasks_share * wanted)
-    if wanted > len(found) or wanted - num_tasks < 1:
+    if wanted > len(found) or not found:
         raise InputError(
-            f"--num_concepts={wanted}, --tasks_share={settings.tasks_share:g}: "
-            f"{len(found)} concepts are there; lower --min_positives "
-            f"({settings.min_positives}), --min_negatives or --num_concepts"
+            f"--num_concepts={wanted}: {len(found)} concepts are there; lower "
+            f"--min_positives ({settings.min_positives}), --min_negatives or "
+            "--num_concepts"
         )
-    found = sorted(found, key=lambda draft: draft.key)
-    order = np.random.default_rng(settings.seed).permutation(len(found))
     drafts.left_out["concepts not drawn (--num_concepts)"] += len(found) - wanted
-    tasks, rest = order[:num_tasks], order[num_tasks:wanted]
-    return [found[at] for at in np.sort(rest)], [found[at] for at in np.sort(tasks)]
+    found = sorted(found, key=lambda draft: draft.key)
+    order = np.random.default_rng(settings.seed).permutation(len(found))[:wanted]
+    tasks = _tasks(found, order, len(drafts.texts), settings)
+    rest = np.sort(np.setdiff1d(order, tasks))
+    return [found[at] for at in rest], [found[at] for at in np.sort(tasks)]
+
+
+def _tasks(
+    found: Sequence[Draft], order: np.ndarray, num_texts: int, settings: BuildSettings
+) -> np.ndarray:
+    """Which of `found`, the first that may be in `order`, are held out as tasks."""
+    num_tasks = round(settings.tasks_share * len(order))
+    if not num_tasks:
+        return order[:0]
+    apart = _apart([found[at] for at in order], num_texts)
+    if len(apart) < num_tasks or num_tasks == len(order):
+        raise InputError(
+            f"--tasks_share={settings.tasks_share:g}: of {len(order)} concepts "
+            f"{len(apart)} are enough apart from all others to be tasks, "
+            f"{num_tasks} are asked for; lower --tasks_share"
+        )
+    return order[apart[:num_tasks]]
+
+
+def _apart(drafts: Sequence[Draft], num_texts: int) -> np.ndarray:
+    """Which may be held out: the others, of whatever group, hardly say the same."""
+    shared = jaccards(drafts, num_texts, across_groups=True)
+    np.fill_diagonal(shared, 0)
+    return np.flatnonzero(shared.max(axis=1) <= MAX_TASK_JACCARD)
 
 
 def _large_enough(drafts: Drafts, settings: BuildSettings) -> list[Draft]:
@@ -155,14 +181,20 @@ def prune(drafts: Sequence[Draft], num_texts: int, max_jaccard: float) -> list[D
     return [draft for draft, out in zip(drafts, gone, strict=True) if not out]
 
 
-def jaccards(drafts: Sequence[Draft], num_texts: int) -> np.ndarray:
-    """[C, C] share of common positives (intersection over union), 0 across groups."""
+def jaccards(
+    drafts: Sequence[Draft], num_texts: int, across_groups: bool = False
+) -> np.ndarray:
+    """[C, C] share of common positives (intersection over union).
+
+    Concepts of two groups share none unless `across_groups`.
+    """
     ends = np.cumsum([0] + [len(draft.positives) for draft in drafts])
     rows = np.concatenate([NONE, *(draft.positives for draft in drafts)])
     shape = len(drafts), num_texts
     contains = sparse.csr_array((np.ones(len(rows), np.int32), rows, ends), shape)
     both = (contains @ contains.T).toarray()
     sizes = np.diff(ends)
+    union = np.maximum(sizes[:, None] + sizes[None] - both, 1)
     groups = np.array([draft.group for draft in drafts])
-    union = sizes[:, None] + sizes[None] - both
-    return np.where(groups[:, None] == groups[None], both / np.maximum(union, 1), 0.0)
+    counted = across_groups | (groups[:, None] == groups[None])
+    return np.where(counted, both / union, 0.0)

@@ -3,7 +3,6 @@
 With WordNet a *node* is a synset; without, each sense key stands for itself.
 """
 
-import functools
 from collections.abc import Hashable, Iterable
 from typing import Any, Protocol
 
@@ -103,24 +102,19 @@ class WordNetInventory(_Senses):
         for synset in wordnet.synsets.values():
             for offset in synset.hyponyms:
                 self._parents.setdefault((synset.part, offset), []).append(synset.key)
-        self.above = functools.cache(self._above)  # type: ignore[method-assign]
-
-    def node(self, sense_key: str) -> Node | None:
-        """Part and offset of the synset that has the key."""
-        return self._wordnet.senses.get(sense_key)
+        self._above: dict[Node, frozenset[Hashable]] = {}
 
     def above(self, node: Node) -> frozenset[Hashable]:
         """The synset and everything over it, by any way up."""
-        return self._above(node)
-
-    def _above(self, node: Node) -> frozenset[Hashable]:
-        seen, queue = {node}, [node]
-        for child in queue:
-            for parent in self._parents.get(child, ()):
-                if parent not in seen:
-                    seen.add(parent)
-                    queue.append(parent)
-        return frozenset(seen)
+        if node not in self._above:
+            seen, queue = {node}, [node]
+            for child in queue:
+                for parent in self._parents.get(child, ()):
+                    if parent not in seen:
+                        seen.add(parent)
+                        queue.append(parent)
+            self._above[node] = frozenset(seen)
+        return self._above[node]
 
     def sense_key(self, node: Node) -> str:
         """The key of the synset's first lemma."""

@@ -140,15 +140,11 @@ def _read_jsonl(path: Path, text: str) -> Iterator[tuple[int, Row]]:
                 f"{path}, line {number}: expected an object with the keys text and "
                 "concept (and group, label where wanted)"
             )
-        found = {key: row.get(key) for key in _KEYS}
-        yield (
-            number,
-            {
-                key: ""
-                if value is None
-                else str(
-                    int(value) if value is True or value is False else value
-                ).strip()
-                for key, value in found.items()
-            },
-        )
+        yield number, {key: _as_text(row.get(key)) for key in _KEYS}
+
+
+def _as_text(value: object) -> str:
+    """As a cell of CSV would have it."""
+    if value is None:
+        return ""
+    return str(int(value) if isinstance(value, bool) else value).strip()

@@ -111,6 +111,18 @@ def test_tasks_are_balanced_and_apart():
     assert len(concept.positives) == len(concept.negatives) <= 3
 
 
+def test_tasks_say_nothing_that_others_say():
+    drafts = _set()
+    twin = dataclasses.replace(drafts.concepts[3], group="homograph")
+    drafts.concepts.append(twin)
+    settings = dataclasses.replace(SMALL, tasks_share=11 / 13)
+    _, tasks = choose(drafts, settings)
+    assert len(tasks) == 11
+    assert not {drafts.concepts[3].key, twin.key} & {one.key for one in tasks}
+    with pytest.raises(InputError, match="11 are enough apart"):
+        choose(drafts, dataclasses.replace(SMALL, tasks_share=12 / 13))
+
+
 def test_given_sentences_stay_as_they_were_given():
     texts = [f"text {at}" for at in range(9)]
     draft = _draft("c", _rows(5, 2), negatives=_rows(8, 1, 5, 3))
