@@ -43,6 +43,11 @@ _WHERE = {
 }
 _MODULES = {"plot": "expertjax.plot"}
 __all__ = sorted([*_WHERE, *_MODULES], key=str.swapcase)  # functions, then classes
+
+EXAMPLE_MODEL: Path
+"""Folder of the small GPT-2 that comes with the package."""
+EXAMPLE_CONCEPTS: Path
+"""Folder of the concepts that come with it: 34 topics of WordNet."""
 __version__ = "0.1.0"
 
 
