@@ -18,6 +18,11 @@ GUIDE = REPOSITORY / "expertjax" / "docs" / "index.md"
 PACKAGE = REPOSITORY / "expertjax"
 
 
+# Modules that are part of the façade have a page of their own.
+NAMES = [n for n in expertjax.__all__ if not inspect.ismodule(getattr(expertjax, n))]
+MODULES = sorted(set(expertjax.__all__) - set(NAMES))
+
+
 def documented_command() -> str:
     (command,) = re.findall(
         r"```bash\n(python -m pdoc .*?)\n```", GUIDE.read_text(), re.S
@@ -30,7 +35,7 @@ def test_command_names_every_room() -> None:
     named = [name for group in groups for name in group.split(",")]
     rooms = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
     rooms |= {path.stem for path in PACKAGE.glob("*.py")} - {"__init__"}
-    assert sorted(named) == sorted(rooms)
+    assert sorted([*named, *MODULES]) == sorted(rooms)
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +80,7 @@ def members_of(name: str) -> list[str]:
 
 
 def test_every_name_has_its_docstring(pages: Path) -> None:
-    for name in expertjax.__all__:
+    for name in NAMES:
         shown = text_of(section(pages, name))
         assert '<div class="docstring">' in section(pages, name), name
         value = getattr(expertjax, name)
@@ -86,7 +91,7 @@ def test_every_name_has_its_docstring(pages: Path) -> None:
 
 
 def test_functions_have_types_and_classes_what_they_inherit(pages: Path) -> None:
-    for name in expertjax.__all__:
+    for name in NAMES:
         value = getattr(expertjax, name)
         if inspect.isfunction(value):
             shown = text_of(section(pages, name))
@@ -96,6 +101,13 @@ def test_functions_have_types_and_classes_what_they_inherit(pages: Path) -> None
         for member in members_of(name):
             section(pages, member)
     assert "DataFrame" in text_of(section(pages, "Expertise.top"))
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_modules_of_the_facade_have_their_functions(pages: Path, name: str) -> None:
+    page = (pages / "expertjax" / f"{name}.html").read_text("utf-8")
+    for function in getattr(expertjax, name).__all__:
+        assert f' id="{function}"' in page, function
 
 
 def test_pages_tell_no_paths_of_this_machine(pages: Path) -> None:
