@@ -18,6 +18,7 @@ from typing import Any
 
 _WHERE = {
     "CaptureSettings": "expertjax.capturing.settings",
+    "CompareSettings": "expertjax.analysis.compare",
     "EXAMPLE_CONCEPTS": "expertjax.api",
     "EXAMPLE_MODEL": "expertjax.api",
     "Edit": "expertjax.models.edits",
@@ -31,12 +32,15 @@ _WHERE = {
     "average_precision": "expertjax.scoring.average_precision",
     "capture": "expertjax.capturing.capture",
     "capture_costs": "expertjax.api",
+    "compare": "expertjax.analysis.compare",
     "find_experts": "expertjax.api",
     "generate": "expertjax.api",
     "load_concepts": "expertjax.api",
     "load_model": "expertjax.checkpoints.load",
     "make_concepts": "expertjax.concepts.make",
     "perplexity": "expertjax.generation.perplexity",
+    "presence": "expertjax.analysis.presence",
+    "rank": "expertjax.analysis.ranking",
     "score": "expertjax.api",
     "self_bleu": "expertjax.generation.scores",
     "token_activations": "expertjax.capturing.activations",

@@ -182,10 +182,11 @@ def _mantel(
     num_models, n, _ = ranks_MxCxC.shape
     pairs = np.triu_indices(n, 1)
     fixed_MxP = ranks_MxCxC[:, *pairs]
+    flat = ranks_MxCxC.reshape(num_models, n * n)
 
     def spearman(order_C: np.ndarray) -> np.ndarray:
-        moved_MxP = ranks_MxCxC[:, order_C[pairs[0]], order_C[pairs[1]]]
-        return fixed_MxP @ moved_MxP.T
+        moved_P = order_C[pairs[0]] * n + order_C[pairs[1]]
+        return fixed_MxP @ np.stack([row.take(moved_P) for row in flat]).T
 
     draw = np.random.default_rng(seed)
     observed = spearman(np.arange(n))

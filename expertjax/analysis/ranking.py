@@ -12,6 +12,7 @@ definitions here are ours.
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -34,7 +35,8 @@ class Ranking:
       table: a row per measure and gamma: measure, gamma, r2, r, spearman. NaN where
         all models have the same count.
       best: a row per measure: gamma (gamma*: highest r2, the lowest of equals), r2, r,
-        spearman; r2_low, r2_high (95% bootstrap over models, gamma* re-chosen); p (of
+        spearman; r2_low, r2_high (95% bootstrap over models, gamma* re-chosen; NaN for
+        fewer than 8); p (of
         the highest r2 over gammas, models permuted); gamma_low, gamma_high (range of
         gamma* with one model left out); r2_out (of predicting each model from the
         others, against predicting their mean; below 0 is worse than the mean).
@@ -78,49 +80,34 @@ def rank(
     if np.ptp(y_M) == 0:
         raise InputError(f"all {len(y_M)} models have the same score, {y_M[0]:g}")
     rows = [presence.names.index(name) for name in names]
-    gammas = presence.gammas
     if measures is None:
         sizes = {presence.models[row].num_units for row in rows}
         measures = [m for m in MEASURES if len(sizes) > 1 or "_" not in m]
     tables, best, predictions = [], [], []
     for measure in measures:
         x_MxG = presence.counts(measure)[rows].astype(float)
-        rng = np.random.default_rng(seed)  # measures see the same resamples
-        table = _over_gamma(x_MxG, y_M, gammas)
-        tables.append(table.assign(measure=measure))
-        if table["r2"].isna().all():
+        table = _over_gamma(x_MxG, y_M, presence.gammas)
+        table.insert(0, "measure", measure)
+        tables.append(table)
+        flat = int(table["r2"].isna().sum())
+        if flat == len(table):
             warnings.append(f"{measure}: all models have the same counts at every γ")
             continue
-        constant = table["gamma"][table["r2"].isna()]
-        if len(constant):
+        if flat:
             warnings.append(
-                f"{measure}: the same in all models at {len(constant)} of "
-                f"{len(gammas)} γ, for example {constant.iloc[-1]:g}; no r² there"
+                f"{measure}: all models have the same counts at {flat} of "
+                f"{len(table)} γ; no r² there"
             )
-        held_out = _leave_one_out(x_MxG, y_M, gammas)
-        predictions.append(held_out.assign(measure=measure, model=names, score=y_M))
-        low, high = _interval(x_MxG, y_M, num_resamples, rng)
-        error = np.square(y_M - held_out["predicted"]).sum()
-        by_mean = np.square(y_M - _others_mean(y_M)).sum()
-        best.append(
-            {
-                "measure": measure,
-                **table.iloc[table["r2"].argmax()],
-                "r2_low": low,
-                "r2_high": high,
-                "p": _permutation_p(x_MxG, y_M, num_permutations, rng),
-                "gamma_low": held_out["gamma"].min(),
-                "gamma_high": held_out["gamma"].max(),
-                "r2_out": 1 - error / by_mean,
-            }
-        )
+        held_out = _leave_one_out(x_MxG, y_M, presence.gammas)
+        held_out.insert(0, "measure", measure)
+        predictions.append(held_out.assign(model=names, score=y_M))
+        chances = _chances(x_MxG, y_M, num_resamples, num_permutations, seed)
+        best.append(_best_row(table, held_out, y_M) | chances)
     return Ranking(
         pd.Series(y_M, index=names, name="score"),
-        _measure_first(pd.concat(tables, ignore_index=True)),
+        pd.concat(tables, ignore_index=True),
         pd.DataFrame(best, columns=_BEST),
-        _measure_first(pd.concat(predictions, ignore_index=True))
-        if predictions
-        else pd.DataFrame(columns=["measure", "model", "score", "gamma", "predicted"]),
+        pd.concat(predictions or [pd.DataFrame(columns=_PREDICTED)])[_PREDICTED],
         tuple(warnings),
     )
 
@@ -129,11 +116,32 @@ _BEST = [
     "measure", "gamma", "r2", "r", "spearman", "r2_low", "r2_high", "p", "gamma_low",
     "gamma_high", "r2_out",
 ]  # fmt: skip
+_PREDICTED = ["measure", "model", "score", "gamma", "predicted"]
 
 
-def _measure_first(table: pd.DataFrame) -> pd.DataFrame:
-    first = [name for name in ("measure", "model", "score") if name in table]
-    return table[first + [name for name in table if name not in first]]
+def _best_row(
+    table: pd.DataFrame, held_out: pd.DataFrame, y_M: np.ndarray
+) -> dict[str, Any]:
+    """The row at gamma*, and what it is worth with a model left out."""
+    row = table.iloc[_best_gamma(table["r"].to_numpy()[None])[0]].to_dict()
+    error = np.square(y_M - held_out["predicted"]).sum()
+    by_mean = np.square(y_M - _others_mean(y_M)).sum()
+    return row | {
+        "gamma_low": held_out["gamma"].min(),
+        "gamma_high": held_out["gamma"].max(),
+        "r2_out": 1 - error / by_mean,
+    }
+
+
+def _chances(
+    x_MxG: np.ndarray, y_M: np.ndarray, num_resamples: int, num: int, seed: int
+) -> dict[str, float]:
+    rng = np.random.default_rng(seed)  # all measures see the same resamples
+    low, high = np.nan, np.nan
+    if len(y_M) >= MIN_MODELS:
+        low, high = _interval(x_MxG, y_M, num_resamples, rng)
+    p = _permutation_p(x_MxG, y_M, num, rng)
+    return {"r2_low": low, "r2_high": high, "p": p}
 
 
 def _matched(
@@ -159,7 +167,8 @@ def _matched(
         warnings.append(
             f"only {len(names)} models: nothing can be concluded. Unrelated numbers "
             f"reach r² = {by_luck:.2f} in one of twenty cases at a single γ, and more "
-            f"at the best of many; {MIN_MODELS} models are the least, 20 are few"
+            f"at the best of many; no interval is given. {MIN_MODELS} models are the "
+            "least, 20 are few"
         )
     return names, warnings
 
@@ -202,7 +211,7 @@ def _over_gamma(x_MxG: np.ndarray, y_M: np.ndarray, gammas: np.ndarray) -> pd.Da
 
 def _best_gamma(r_BxG: np.ndarray) -> np.ndarray:
     """Where r^2 is highest, [B]; the lowest gamma of equals."""
-    return np.where(np.isnan(r_BxG), -1, r_BxG**2).argmax(1)
+    return np.where(np.isnan(r_BxG), -1, (r_BxG**2).round(12)).argmax(1)
 
 
 def _interval(

@@ -80,7 +80,9 @@ def _group_strip(
         np.array(colour_C)[:, None], cmap=ListedColormap(colours), aspect="auto",
         vmin=-0.5, vmax=len(shown) + 0.5, interpolation="nearest",
     )  # fmt: skip
-    labels = [drawing.literal(drawing.short(str(g), 24)) for g in [*shown, "other"]]
+    labels = [
+        drawing.literal(drawing.short(str(g), 24)) for g in [*shown, "other or none"]
+    ]
     handles = [
         Patch(color=colour, label=label)
         for colour, label in zip(colours, labels, strict=True)
@@ -113,7 +115,7 @@ def within_and_across(table: pd.DataFrame, name: str = "group") -> Figure:
     ):
         text = f"×{ratio:.1f}, p = {p:.2g}"
         ax.text(at + 0.02 * reach, row, text, fontsize=8, va="center")
-    ax.set_xlim(0, reach * 1.35)
+    ax.set_xlim(0, reach * 1.45)
     ax.grid(False, axis="y")
     ax.set_xlabel("mean overlap")
     labels = [drawing.short(str(label), 24) for label in table[name]]

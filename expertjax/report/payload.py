@@ -31,7 +31,7 @@ def model_payload(data: ReportData, limits: Limits, top_k: int) -> dict[str, Any
         "facts": data.facts,
         "gamma": data.gamma,
         "held_out": data.has_held_out,
-        "runs": _runs(data.units),
+        "runs": runs(data.units),
         "concepts": _concepts(data),
         "laws": _laws(data),
         "top": [_top(data, key, places) for key in data.concepts["concept"]],
@@ -69,7 +69,7 @@ def _significant(values: ArrayLike) -> list[float | int | None]:
     ]
 
 
-def _runs(units: pd.DataFrame) -> dict[str, list[Any]]:
+def runs(units: pd.DataFrame) -> dict[str, list[Any]]:
     """Units that follow each other in one module: first unit, first index, how many."""
     step = (
         (units["module"] != units["module"].shift())

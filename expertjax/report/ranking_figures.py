@@ -1,22 +1,25 @@
 """Figures of several models: their expert presence, and how it ranks them."""
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from expertjax.analysis.presence import Presence
 from expertjax.analysis.ranking import Ranking, r2_by_luck
 from expertjax.report import drawing
 from expertjax.report.drawing import BLACK, BLUE, GREEN, GREY, ORANGE
 
+_MAX_KEYS = 40
 MAX_NAMED = 14  # models; of more, the others are drawn in grey
 _COLOURS = (BLUE, ORANGE, GREEN, "#CC79A7", "#56B4E9", "#E69F00", BLACK)
 _LINES, _MARKERS = ("-", "--", ":", "-."), "os^DvP*"
+_DISC = {"boxstyle": "circle,pad=0.25", "facecolor": BLUE, "edgecolor": "white"}
 _WORDS = {
     "acquired": "acquired concepts",
     "acquired_share": "acquired concepts, share",
@@ -41,9 +44,9 @@ def _styles(models: Sequence[str], value_M: np.ndarray) -> dict[str, _Style]:
     styles = {}
     for i in range(len(models)):
         if i in named:
-            colour, line = _COLOURS[i % 7], _LINES[i // 7 % 4]
+            colour, line = _COLOURS[i % 7], _LINES[i % 4]  # 28 that differ
             label = drawing.literal(drawing.short(models[i], 24))
-            styles[models[i]] = _Style(colour, line, _MARKERS[i % 7], label)
+            styles[models[i]] = _Style(colour, line, _MARKERS[(i + i // 7) % 7], label)
     rest = [model for model in models if model not in styles]
     for i, model in enumerate(rest):
         label = f"{len(rest)} other models" if i == 0 else "_"
@@ -58,7 +61,7 @@ def _legend_rows(figure: Figure, num_models: int) -> None:
 
 
 def _height(num_models: int, axes: float) -> float:
-    return axes + 0.2 * -(-min(num_models, MAX_NAMED + 1) // 2)
+    return axes + 0.2 * -(-num_models // 2)
 
 
 def presence_curves(presence: Presence, gamma: float) -> Figure:
@@ -71,7 +74,7 @@ def presence_curves(presence: Presence, gamma: float) -> Figure:
     at = presence.column(gamma)
     acquired_MxG = presence.counts("acquired")
     share_MxG = presence.counts("experts_share")
-    figure = drawing.blank(_height(len(presence.models), 4.6))
+    figure = drawing.blank(_height(min(len(presence.models), MAX_NAMED + 1), 4.6))
     top, bottom = figure.subplots(2, 1, sharex=True)
     for model, style in _styles(presence.names, acquired_MxG[:, at]).items():
         row = presence.names.index(model)
@@ -88,9 +91,9 @@ def presence_curves(presence: Presence, gamma: float) -> Figure:
     for ax in (top, bottom):
         drawing.tidy(ax)
         ax.axvline(gamma, color=BLACK, lw=1)
-    top.annotate(
+    bottom.annotate(
         f"γ = {gamma:g}", (gamma, 1), (3, -3), fontsize=8.5, va="top",
-        xycoords=top.get_xaxis_transform(), textcoords="offset points",
+        xycoords=bottom.get_xaxis_transform(), textcoords="offset points",
     )  # fmt: skip
     _legend_rows(figure, len(presence.models))
     figure.align_ylabels()
@@ -105,7 +108,7 @@ def experts_by_depth(layers: pd.DataFrame, gamma: float) -> Figure:
       gamma: the threshold they were counted at.
     """
     models = list(layers["model"].unique())
-    figure = drawing.blank(_height(len(models), 2.9))
+    figure = drawing.blank(_height(min(len(models), MAX_NAMED + 1), 2.9))
     ax = figure.subplots()
     drawing.tidy(ax)
     totals = layers.groupby("model", sort=False)["experts"].sum().to_numpy()
@@ -167,6 +170,8 @@ def scores_scatter(
 ) -> Figure:
     """Scores of the models against their counts at gamma*, with the line of fit.
 
+    Models are numbered by score, the highest first; a key below names them.
+
     Args:
       presence: counts of the models.
       ranking: of them.
@@ -177,58 +182,41 @@ def scores_scatter(
     rows = [presence.names.index(name) for name in ranking.scores.index]
     x_M = presence.counts(measure)[rows, presence.column(best["gamma"])]
     y_M = ranking.scores.to_numpy()
-    figure, ax = drawing.single(3.6)
+    order = np.argsort(-y_M, kind="stable")
+    figure, ax = drawing.single(_height(min(len(y_M), _MAX_KEYS), 3.4))
     slope, offset = np.polyfit(x_M, y_M, 1)
     ends = np.array([x_M.min(), x_M.max()])
     ax.plot(ends, slope * ends + offset, color=GREY, lw=1.2, zorder=1)
-    ax.plot(x_M, y_M, "o", color=BLUE, ms=6, markeredgecolor="white")
-    ax.margins(0.12)
+    ax.plot(x_M, y_M, "o", color=BLUE, ms=10, markeredgecolor="white", zorder=2)
+    for place, row in enumerate(order[::-1]):  # the best on top
+        number = len(order) - place
+        ax.text(
+            x_M[row], y_M[row], str(number), color="white", fontsize=6.5,
+            ha="center", va="center_baseline", zorder=3 + place, bbox=_DISC,
+        )  # fmt: skip
+    ax.margins(0.08)
+    if "share" not in measure:
+        ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     ax.set_xlabel(f"{_WORDS[measure]} at γ* = {best['gamma']:g}")
     ax.set_ylabel(drawing.short(benchmark), parse_math=False)
     title = (
         f"r² = {best['r2']:.2f}, Spearman {best['spearman']:+.2f}, p = {best['p']:.2g}"
     )
     ax.set_title(title, fontsize=9, loc="left")
-    figure.draw_without_rendering()  # sets the axes' place, which names depend on
-    _name_points(ax, x_M, y_M, [drawing.short(n, 22) for n in ranking.scores.index])
+    names = [ranking.scores.index[row] for row in order[:_MAX_KEYS]]
+    _number_key(figure, names, len(order) - len(names))
     return figure
 
 
-def _name_points(
-    ax: Axes, x_M: np.ndarray, y_M: np.ndarray, names: Sequence[str]
-) -> None:
-    """Writes each name beside its point, where it covers least."""
-    pixel = ax.figure.get_dpi() / 72  # per point
-    at_Mx2 = ax.transData.transform(np.column_stack([x_M, y_M]))
-    frame = ax.get_window_extent()
-    taken = [(x - 3, y - 3, x + 3, y + 3) for x, y in at_Mx2]
-    for (x, y), point, name in zip(
-        at_Mx2, zip(x_M, y_M, strict=True), names, strict=True
-    ):
-        width, height = 4.1 * pixel * len(name), 8 * pixel
-        choices = []
-        for side in (1, -1):
-            for rise in (0, 9, -9, 18, -18, 27, -27):
-                left = x + 6 * pixel if side == 1 else x - 6 * pixel - width
-                low = y + rise * pixel - height / 2
-                box = (left, low, left + width, low + height)
-                outside = max(0, frame.x0 - left) + max(0, left + width - frame.x1)
-                cost = sum(_common(box, other) for other in taken) + outside * height
-                choices.append((cost + 0.5 * abs(rise), side, rise, box))
-        _, side, rise, box = min(choices)
-        taken.append(box)
-        ax.annotate(
-            name, point, (6 * side, rise), textcoords="offset points", fontsize=7.5,
-            ha="left" if side == 1 else "right", va="center", color=BLACK,
-            parse_math=False,
-            arrowprops={"arrowstyle": "-", "lw": 0.5, "color": GREY} if rise else None,
-        )  # fmt: skip
-
-
-def _common(a: Iterable[float], b: Iterable[float]) -> float:
-    """Area that two boxes (left, low, right, high) have in common."""
-    left, low, right, high = a
-    other_left, other_low, other_right, other_high = b
-    width = min(right, other_right) - max(left, other_left)
-    height = min(high, other_high) - max(low, other_low)
-    return max(0.0, width) * max(0.0, height)
+def _number_key(figure: Figure, names: Sequence[str], num_more: int) -> None:
+    """What the numbers stand for, below the axes."""
+    labels = [
+        f"{number}  {drawing.literal(drawing.short(name, 24))}"
+        for number, name in enumerate(names, start=1)
+    ]
+    labels += [f"and {num_more} more"] if num_more else []
+    handles = [Line2D([], [], ls="") for _ in labels]
+    figure.legend(
+        handles, labels, loc="outside lower left", ncols=2, fontsize=8, frameon=False,
+        handlelength=0, handletextpad=0,
+    )  # fmt: skip

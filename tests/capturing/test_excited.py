@@ -23,7 +23,7 @@ from expertjax.scoring.settings import ScoreSettings
 from expertjax.stores.folder import ResultFolder
 from tests.capturing.tiny_concepts import SEQ_LEN, tiny_concept_set, write_tiny_concepts
 from tests.programs import contents
-from tests.tiny_models import make_tiny_bert, make_tiny_gpt2
+from tests.tiny_models import make_tiny_bert, make_tiny_gpt2, word_piece
 
 K = 5
 COLUMNS = ["unit", "rank", "sentence", "response", "start", "end", "token"]
@@ -149,7 +149,7 @@ def test_bfloat16_stays_within_what_is_allowed(
 
 
 def test_another_model_is_refused(
-    made: ResultFolder, tiny_bert: Model, tiny_gpt2: Model, tmp_path: Path
+    made: ResultFolder, tiny_bert: Model, tmp_path: Path
 ) -> None:
     copy = ResultFolder(shutil.copytree(made.path, tmp_path / "tiny"))
     (copy.path / "excited.parquet").unlink()
@@ -160,7 +160,7 @@ def test_another_model_is_refused(
     larger = load_model(str(make_tiny_bert(tmp_path / "large", num_hidden_layers=4)))
     with pytest.raises(InputError, match="it is another model"):
         write_excited(copy, larger, K)
-    mixed = dataclasses.replace(tiny_bert, tokenizer=tiny_gpt2.tokenizer)
+    mixed = dataclasses.replace(tiny_bert, tokenizer=word_piece(60))
     with pytest.raises(InputError, match="is not that of the capture"):
         write_excited(copy, mixed, K)
     assert not copy.has_table("excited")

@@ -77,7 +77,7 @@ function chart({ title, alt, spec, table, onClick = null }) {
 
 const CHART_CONFIG = {
   displaylogo: false, responsive: true, displayModeBar: "hover",
-  modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d"],
+  modeBarButtons: [["toImage"], ["zoom2d", "pan2d"], ["zoomIn2d", "zoomOut2d", "resetScale2d"]],
   toImageButtonOptions: { format: "svg" },
 };
 

@@ -58,8 +58,8 @@ function distributionChart(model, c) {
         ].map((trace) => (trace.type === "bar" ? { ...trace, y: observed.map((n) => Math.max(n - 0.5, 0)) } : trace)),
         layout: {
           xaxis: { range: [0, 1], title: { text: "AP" } }, yaxis: { type: "log", title: { text: "units (log)" }, range: [Math.log10(0.5), Math.log10(2 * Math.max(...observed, 5))] },
-          shapes: lines.map((line) => line.shape), annotations: lines.map((line) => line.annotation), bargap: 0, margin: { l: 56, r: 16, t: 40, b: 48 },
-          legend: { orientation: "h", y: -0.22, yanchor: "top", x: 0 },
+          shapes: lines.map((line) => line.shape), annotations: lines.map((line) => line.annotation), bargap: 0, margin: { l: 56, r: 16, t: 40, b: 88 }, height: 380,
+          legend: { orientation: "h", y: -0.24, yanchor: "top", x: 0 },
         },
       };
     },
