@@ -104,6 +104,10 @@ class WordNetInventory(_Senses):
                 self._parents.setdefault((synset.part, offset), []).append(synset.key)
         self._above: dict[Node, frozenset[Hashable]] = {}
 
+    def node(self, sense_key: str) -> Node | None:
+        """Part and offset of the synset that has the key."""
+        return self._wordnet.senses.get(sense_key)
+
     def above(self, node: Node) -> frozenset[Hashable]:
         """The synset and everything over it, by any way up."""
         if node not in self._above:
