@@ -1,8 +1,8 @@
 """Writes concept folders in the format of ml-selfcond (the reference).
 
-<out>/concept_list.csv        columns group,concept
-<out>/concepts.csv            a table for people: sizes and lengths
-<out>/<group>/<concept>.json  concept, group, source, sentences
+OUT/concept_list.csv      columns group,concept
+OUT/concepts.csv          a table for people: sizes and lengths
+OUT/GROUP/CONCEPT.json    concept, group, source, sentences
 """
 
 import csv

@@ -25,7 +25,7 @@ def write_comparison(folder: Path | str, comparison: Comparison) -> list[Path]:
     """Writes all tables and figures; everything is made before the first is written.
 
     In `folder`: presence.csv, layers.csv, presence.png, depth.png; with benchmarks
-    ranking.csv, ranking.json, and r2_<benchmark>.png, scores_<benchmark>.png; with
+    ranking.csv, ranking.json, and `r2_BENCHMARK.png`, `scores_BENCHMARK.png`; with
     several models colearning_models.csv. In `folder/<model name>`: overlap.csv (Parquet
     from 300 concepts on), nearest.csv, pairs.csv, overlap.png and, with groups,
     groups.csv and groups.png. Every figure is an SVG file as well.
