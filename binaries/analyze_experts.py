@@ -1,6 +1,8 @@
-"""Writes the report of one or several results.
+"""Writes the report of one or several results, and compares them.
 
 python -m binaries.analyze_experts --results=OUT --gamma=0.9
+python -m binaries.analyze_experts --results=OUT --out=COMPARISON --gamma=0.9 \
+    --benchmark_csv=scores.csv --groups=wordnet:/usr/share/wordnet
 """
 
 from collections.abc import Sequence
@@ -14,7 +16,10 @@ flags.DEFINE_multi_string(
     "results", None, "OUT, or a folder OUT/<model_name>; repeatable.", required=True
 )
 flags.DEFINE_string(
-    "out", None, "Reports go to OUT/<model_name>; default: into the results' report/."
+    "out",
+    None,
+    "Reports go to OUT/<model_name>, and the comparison of the results to OUT; "
+    "default: reports into the results' report/, and no comparison.",
 )
 flags.DEFINE_float(
     "gamma",
@@ -23,24 +28,76 @@ flags.DEFINE_float(
     lower_bound=0.0,
     upper_bound=1.0,
 )
+flags.DEFINE_multi_string(
+    "benchmark_csv",
+    [],
+    "CSV file with the columns model,score by which models are ranked; repeatable.",
+)
+flags.DEFINE_integer(
+    "top_k",
+    50,
+    "The best units of a concept of which others' are counted (co-learning).",
+    lower_bound=1,
+)
+flags.DEFINE_string(
+    "groups",
+    "",
+    "Groups of concepts whose experts may be shared: wordnet:FOLDER, or a CSV file "
+    "with the columns concept,group.",
+)
+flags.DEFINE_integer(
+    "group_depth",
+    0,
+    "With wordnet:FOLDER: a concept's groups are its hypernyms so many steps below the "
+    "top; 0: its lexicographer file.",
+    lower_bound=0,
+)
+flags.DEFINE_bool(
+    "above_null",
+    False,
+    "Compare models by those experts alone that also reach their concept's 5% "
+    "threshold under shuffled labels.",
+)
 
 
 def main(argv: Sequence[str]) -> None:
-    """Writes the reports, and says where."""
+    """Writes the reports and the comparison, and says where."""
     del argv
+    from expertjax.analysis.compare import CompareSettings, compare
     from expertjax.analysis.expertise import find_results
-    from expertjax.report.build import build_report
+    from expertjax.errors import InputError
+    from expertjax.report.build import build_comparison, build_report
+    from expertjax.report.comparison import summary, write_comparison
     from expertjax.stores.paths import as_path
 
-    for expertise in find_results(FLAGS.results):
+    if not FLAGS.out and (FLAGS.benchmark_csv or FLAGS.groups):
+        raise InputError("--benchmark_csv and --groups need --out, for the comparison")
+    results = find_results(FLAGS.results)
+    if FLAGS.out:  # first, as it checks the benchmarks and groups
+        settings = CompareSettings(
+            gamma=FLAGS.gamma,
+            top_k=FLAGS.top_k,
+            benchmarks=tuple(FLAGS.benchmark_csv),
+            groups=FLAGS.groups,
+            group_depth=FLAGS.group_depth,
+            above_null=FLAGS.above_null,
+        )
+        comparison = compare(results, settings)
+        write_comparison(FLAGS.out, comparison)
+    for expertise in results:
         folder = as_path(FLAGS.out) / expertise.folder.name if FLAGS.out else None
-        path = build_report(expertise, FLAGS.gamma, folder)
+        path = build_report(expertise, FLAGS.gamma, folder, FLAGS.top_k)
         if folder is None:
             expertise.folder.succeed()
         print(
             f"\n{expertise.folder.name}\n{expertise.summary(FLAGS.gamma).to_string()}"
         )
         print(f"report: {path}")
+    if FLAGS.out and len(results) > 1:
+        page = build_comparison(results, FLAGS.out, comparison)
+        print(f"report of all: {page}")
+    if FLAGS.out:
+        print(f"\n{summary(comparison)}\n\ncomparison: {FLAGS.out}")
 
 
 if __name__ == "__main__":

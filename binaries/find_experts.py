@@ -35,6 +35,12 @@ flags.DEFINE_bool(
 flags.DEFINE_integer(
     "memory_bytes", 4 * 2**30, "The most that responses take that are not kept."
 )
+flags.DEFINE_integer(
+    "excited_sentences",
+    8,
+    "Sentences of each of the best units that are kept with the token at which it is "
+    "maximal, if responses are kept; 0: none.",
+)
 
 
 def main(argv: Sequence[str]) -> None:

@@ -13,10 +13,12 @@ little more than importing jax.
 """
 
 import importlib
+from pathlib import Path
 from typing import Any
 
 _WHERE = {
     "CaptureSettings": "expertjax.capturing.settings",
+    "CompareSettings": "expertjax.analysis.compare",
     "EXAMPLE_CONCEPTS": "expertjax.api",
     "EXAMPLE_MODEL": "expertjax.api",
     "Edit": "expertjax.models.edits",
@@ -30,23 +32,36 @@ _WHERE = {
     "UnitTable": "expertjax.models.sites",
     "average_precision": "expertjax.scoring.average_precision",
     "bits_per_byte": "expertjax.generation.perplexity",
-    "capture": "expertjax.api",
+    "capture": "expertjax.capturing.capture",
     "capture_costs": "expertjax.api",
+    "compare": "expertjax.analysis.compare",
     "find_experts": "expertjax.api",
     "generate": "expertjax.api",
     "load_concepts": "expertjax.api",
     "load_model": "expertjax.checkpoints.load",
+    "make_concepts": "expertjax.concepts.make",
     "perplexity": "expertjax.generation.perplexity",
+    "presence": "expertjax.analysis.presence",
     "probe": "expertjax.probing.run",
     "probe_models": "expertjax.api",
+    "rank": "expertjax.analysis.ranking",
     "score": "expertjax.api",
     "self_bleu": "expertjax.generation.scores",
+    "token_activations": "expertjax.capturing.activations",
 }
-__all__ = sorted(_WHERE)
+_MODULES = {"plot": "expertjax.plot"}
+__all__ = sorted([*_WHERE, *_MODULES], key=str.swapcase)  # functions, then classes
+
+EXAMPLE_MODEL: Path
+"""Folder of the small GPT-2 that comes with the package."""
+EXAMPLE_CONCEPTS: Path
+"""Folder of the concepts that come with it: 34 topics of WordNet."""
 __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(_MODULES[name])
     if name not in _WHERE:
         raise AttributeError(f"module 'expertjax' has no attribute {name!r}")
     value = getattr(importlib.import_module(_WHERE[name]), name)

@@ -10,8 +10,9 @@ import pandas as pd
 from jax.sharding import Mesh
 
 from expertjax.analysis import expertise as analysis
-from expertjax.capturing import capture as capture_room
+from expertjax.capturing.capture import capture
 from expertjax.capturing.cost import capture_cost
+from expertjax.capturing.excited import write_excited
 from expertjax.capturing.prepare import prepare
 from expertjax.capturing.settings import CaptureSettings
 from expertjax.checkpoints.load import Model, load_model
@@ -106,7 +107,7 @@ def generate(
     seeds: Sequence[int] = (0,),
     **settings: Any,
 ) -> pd.DataFrame:
-    """Writes texts; see `expertjax.generation.generate.generate`.
+    """Writes a text for every edit, prompt and seed.
 
     Args:
       model: of a causal family.
@@ -114,23 +115,19 @@ def generate(
       edit: one or several; None leaves the model as it is.
       seeds: a text each.
       **settings: of `GenerateSettings`.
+
+    Returns:
+      a row for each text: the numbers of its edit and prompt, seed, context (the
+      prompt), continuation, sentence (both), num_tokens.
+
+    Raises:
+      InputError: see `expertjax.generation.generate.generate`.
     """
     prompts = [prompt] if isinstance(prompt, str) else list(prompt)
     edits = [edit] if edit is None or isinstance(edit, UnitEdit) else list(edit)
     return generate_room.generate(
         model, prompts, edits, list(seeds), GenerateSettings(**settings)
     )
-
-
-def capture(
-    model: Model,
-    concepts: ConceptSet,
-    out: Path | str,
-    settings: CaptureSettings | None = None,
-    mesh: Mesh | None = None,
-) -> ResultFolder:
-    """Captures responses; see `expertjax.capturing.capture.capture`."""
-    return capture_room.capture(model, concepts, out, settings, mesh)
 
 
 def score(
@@ -140,7 +137,19 @@ def score(
     settings: ScoreSettings | None = None,
     mesh: Mesh | None = None,
 ) -> Expertise:
-    """Scores captured responses; see `expertjax.scoring.score.score`."""
+    """Scores captured responses: all units against all concepts.
+
+    Args:
+      responses: from `capture`, or its folder.
+      concepts: other concepts over the same sentences; by default those of the
+        capture.
+      out: folder for the result, by default the same one.
+      settings: see `ScoreSettings`.
+      mesh: for accelerators; defaults to all devices of this process.
+
+    Raises:
+      InputError: see `expertjax.scoring.score.score`.
+    """
     if not isinstance(responses, ResultFolder):
         responses = ResultFolder(responses)
     return Expertise(scoring_room.score(responses, concepts, out, settings, mesh))
@@ -159,6 +168,8 @@ class FindSettings:
       keep_responses: write `responses.zarr`? If not, capture and scoring are one step.
       memory_bytes: the most that responses take where they are not kept.
       shard_models: "i/n" for every n-th model from the i-th on, from 0; "" for all.
+      excited_sentences: of each of the best units, kept with the token at which it is
+        maximal (`excited.parquet`), where responses are kept; 0 for none.
       compile_cache: folder in which compiled programs are kept; "" for none.
     """
 
@@ -170,6 +181,7 @@ class FindSettings:
     keep_responses: bool = True
     memory_bytes: int = 4 * 2**30
     shard_models: str = ""
+    excited_sentences: int = 8
     compile_cache: str = ""
 
     def __post_init__(self) -> None:
@@ -178,6 +190,10 @@ class FindSettings:
             raise InputError(f"--gamma={self.gamma}: expected more than 0, at most 1")
         if self.memory_bytes < 1:
             raise InputError(f"--memory_bytes={self.memory_bytes}: must be at least 1")
+        if self.excited_sentences < 0:
+            raise InputError(
+                f"--excited_sentences={self.excited_sentences}: must be at least 0"
+            )
         shard = re.fullmatch(r"(\d+)/(\d+)", self.shard_models)
         if self.shard_models and not (shard and int(shard[1]) < int(shard[2])):
             raise InputError(
@@ -227,9 +243,11 @@ def find_experts(
         place = out / model.name
         if settings.keep_responses:
             folder = capture(model, concept_set, place, settings.capture, mesh)
-            del model  # before the next one is loaded
             if "score" in settings.steps:
                 score(folder, settings=settings.score)
+            if "report" in settings.steps and settings.excited_sentences:
+                write_excited(folder, model, settings.excited_sentences, mesh)
+            del model  # before the next one is loaded
         else:
             folder = capture_and_score(
                 model,

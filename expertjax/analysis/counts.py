@@ -36,11 +36,11 @@ def over_gamma(ap_CxU: np.ndarray, gammas: ArrayLike | None = None) -> OverGamma
     experts = np.zeros(len(gammas), int)
     best_U = np.zeros(ap_CxU.shape[1], ap_CxU.dtype)
     for ap_U in ap_CxU:
-        above = _count_at_least(ap_U, gammas)
+        above = count_at_least(ap_U, gammas)
         acquired += above > 0
         experts += above
         np.maximum(best_U, ap_U, out=best_U)
-    units = _count_at_least(best_U, gammas)
+    units = count_at_least(best_U, gammas)
     return OverGamma(len(ap_CxU), gammas, acquired, experts, units)
 
 
@@ -97,7 +97,7 @@ def max_ap_by_layer(
     return pd.DataFrame(np.stack(best), index=concepts["concept"], columns=layers)
 
 
-def _count_at_least(ap_U: np.ndarray, gammas: np.ndarray) -> np.ndarray:
+def count_at_least(ap_U: np.ndarray, gammas: np.ndarray) -> np.ndarray:
     """For each threshold, how many values reach it, [G]."""
     high = ap_U[ap_U >= gammas[0]]
     reached = np.searchsorted(gammas, high, side="right")  # thresholds per value

@@ -7,10 +7,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from expertjax.analysis import colearning
+from expertjax.analysis.colearning import Measure, Overlap
 from expertjax.analysis.counts import experts_per_concept, is_expert
 from expertjax.errors import InputError
 from expertjax.stores import arrays, paths
 from expertjax.stores.folder import ResultFolder
+
+_EXCITED = ["unit", "rank", "sentence", "response", "start", "end", "token", "text"]
 
 
 class Expertise:
@@ -60,6 +64,22 @@ class Expertise:
     def intervals(self) -> pd.DataFrame:
         """The best units of each concept: concept, rank, unit, ap, ap_low, ap_high."""
         return self.folder.read_table("experts")
+
+    @functools.cached_property
+    def excited(self) -> pd.DataFrame:
+        """The sentences of the whole pool that excite each unit of `intervals` most.
+
+        Returns:
+          unit, rank (from 1), sentence, response; start, end, token: the token at
+          which the unit is maximal, as characters of the text (-1 where it is special
+          or stands for none); text. Empty where responses were not kept, or the
+          result was made without this table.
+        """
+        if not self.folder.has_table("excited"):
+            return pd.DataFrame(columns=_EXCITED)
+        text = self.folder.read_table("sentences")["text"]
+        table = self.folder.read_table("excited")
+        return table.assign(text=text.iloc[table["sentence"]].to_numpy())
 
     @functools.cached_property
     def metrics(self) -> list[str]:
@@ -131,6 +151,71 @@ class Expertise:
             concept, int(is_expert(self.metric("ap", concept), gamma).sum())
         )
 
+    def shared_experts(self, k: int = 50, gamma: float | None = None) -> Overlap:
+        """What every pair of concepts shares of its top k units, or experts at gamma.
+
+        Raises:
+          InputError: there are fewer than k units.
+        """
+        ap_CxU = self.metric("ap")
+        if gamma is None:
+            units = list(colearning.top_units(ap_CxU, k))
+        else:
+            units = colearning.expert_units(ap_CxU, gamma)
+        return colearning.overlap(list(self.concepts["concept"]), units, len(ap_CxU.T))
+
+    def overlap(
+        self, k: int = 50, measure: Measure = "overlap", gamma: float | None = None
+    ) -> pd.DataFrame:
+        """How many experts concepts share: see `analysis.colearning`.
+
+        Args:
+          k: units of a concept.
+          measure: "overlap" or "jaccard".
+          gamma: take all experts at gamma in place of the top k.
+
+        Returns:
+          a table [concept, concept] of numbers in [0, 1].
+
+        Raises:
+          InputError: there are fewer than k units, or no such measure.
+        """
+        found = self.shared_experts(k, gamma)
+        return pd.DataFrame(found.matrix(measure), index=found.keys, columns=found.keys)
+
+    def nearest(self, concept: str, n: int = 10, k: int = 50) -> pd.DataFrame:
+        """The n concepts that share most of their top k units with one.
+
+        Returns:
+          concept, other, shared, overlap, expected, jaccard, p: see
+          `analysis.colearning.nearest`.
+
+        Raises:
+          InputError: no such concept, or fewer than k units.
+        """
+        self.row(concept)
+        return colearning.nearest(self.shared_experts(k), concept, n)
+
+    def shared_units(self, a: str, b: str, k: int = 50) -> pd.DataFrame:
+        """The units that are among the top k of both concepts.
+
+        Returns:
+          unit, site, layer, index, module, and each concept's `ap_a`, `rank_a`,
+          `ap_b`, `rank_b` (from 0); highest mean AP first.
+
+        Raises:
+          InputError: no such concept, or fewer than k units.
+        """
+        ap_2xU = np.stack([self.metric("ap", a), self.metric("ap", b)])
+        top_a, top_b = colearning.top_units(ap_2xU, k)
+        both, rank_a, rank_b = np.intersect1d(top_a, top_b, return_indices=True)
+        order = np.argsort(-ap_2xU[:, both].mean(0), kind="stable")
+        ap_a, ap_b = ap_2xU[:, both[order]]
+        table = self.units.iloc[both[order]].reset_index(drop=True)
+        return table.assign(
+            ap_a=ap_a, rank_a=rank_a[order], ap_b=ap_b, rank_b=rank_b[order]
+        )
+
     def summary(self, gamma: float) -> pd.DataFrame:
         """One row per concept: its best unit, and what chance would give.
 
@@ -166,9 +251,7 @@ class Expertise:
         Raises:
           InputError: they were not kept.
         """
-        way = self.folder.read_run()["score"]["responses_folder"]
-        source = ResultFolder(paths.follow(self.folder.path, way))
-        array = source.open_responses()
+        array = self.folder.source.open_responses()
         return arrays.read(array, slice(0, array.shape[0]), units)
 
     def members(self, concept: str) -> tuple[np.ndarray, np.ndarray]:

@@ -1,11 +1,9 @@
 """Exporting expertise: the reference's files, Parquet, CSV."""
 
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,11 +11,9 @@ import pyarrow.parquet as pq
 from expertjax.analysis.expertise import Expertise
 from expertjax.concepts.files import check_name
 from expertjax.errors import InputError
-from expertjax.stores import paths
+from expertjax.stores import paths, selfcond_files
 
 Format = Literal["selfcond", "parquet", "csv"]
-# 501 thresholds from 0.5 to 1, as the reference counts.
-_THRESHOLDS = np.linspace(0.5, 1.0, 501)
 
 
 def export_expertise(expertise: Expertise, out: Path | str, form: Format) -> Path:
@@ -56,41 +52,17 @@ def export_expertise(expertise: Expertise, out: Path | str, form: Format) -> Pat
 
 
 def _write_selfcond(expertise: Expertise, folder: Path) -> None:
-    units = expertise.units
-    layer = units["module"] + ":0"
-    # The reference sorts layers as strings and keeps units in order within.
-    order = np.lexsort((units["index"], layer))
+    order = selfcond_files.row_order(expertise.units)
+    units = expertise.units.iloc[order]
     for key in expertise.concepts["concept"]:
         group, _, name = key.partition("/")
         check_name(group, "group")
         check_name(name, "concept")
         scores = {
             metric: expertise.metric(metric, key)[order]
-            for metric in ("ap", "off_mean", "on_p50", "on_p90")
+            for metric in selfcond_files.METRICS
         }
-        table = pd.DataFrame(
-            {
-                **scores,
-                "layer": layer.to_numpy()[order],
-                "unit": units["index"].to_numpy()[order].astype(np.uint32),
-                "uuid": np.arange(len(units)),
-                "concept": name,
-                "group": group,
-            }
-        )
-        target = folder / group / name / "expertise"
-        target.mkdir(parents=True)
-        table.to_csv(target / "expertise.csv", index=False)
-        ap = scores["ap"]
-        info = {
-            "concept": name,
-            "group": group,
-            "max_ap": float(ap.max()),
-            "layer_names": sorted(set(layer)),
-            "total_neurons": len(units),
-            "neurons_at_ap": {f"{t:0.5f}": int((ap > t).sum()) for t in _THRESHOLDS},
-        }
-        (target / "expertise_info.json").write_text(json.dumps(info, indent=4))
+        selfcond_files.write_concept(folder, group, name, units, scores)
 
 
 def _tables(expertise: Expertise) -> Iterator[pd.DataFrame]:

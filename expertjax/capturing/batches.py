@@ -38,7 +38,9 @@ class Batch:
     pooled: np.ndarray
 
 
-def choose_buckets(lengths_N: np.ndarray, batch_tokens: int) -> tuple[int, ...]:
+def choose_buckets(
+    lengths_N: np.ndarray, batch_tokens: int, least_batches: int = _LEAST_BATCHES
+) -> tuple[int, ...]:
     """The lengths at which sentences are run.
 
     The least sum of computed tokens and of what buckets cost, by dynamic programming
@@ -47,6 +49,7 @@ def choose_buckets(lengths_N: np.ndarray, batch_tokens: int) -> tuple[int, ...]:
     Args:
       lengths_N: tokens of the sentences, ascending.
       batch_tokens: tokens of one batch.
+      least_batches: so many has a bucket to save.
 
     Returns:
       ascending; the last is the longest sentence's own length.
@@ -54,7 +57,7 @@ def choose_buckets(lengths_N: np.ndarray, batch_tokens: int) -> tuple[int, ...]:
     longest = int(lengths_N[-1])
     ends = np.array([0, *range(_GRAIN, longest, _GRAIN), longest])
     count = np.searchsorted(lengths_N, ends, side="right")
-    fixed = max(_LEAST_BATCHES * batch_tokens, _LEAST_SHARE * lengths_N.sum())
+    fixed = max(least_batches * batch_tokens, _LEAST_SHARE * lengths_N.sum())
     # Least cost of the sentences up to each end, and the bucket before it.
     cost, before = np.zeros(len(ends)), np.zeros(len(ends), int)
     for j in range(1, len(ends)):
@@ -142,8 +145,8 @@ class BatchPlan:
 
     def shapes(self, blocks: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
         """The distinct (B, T) that some blocks are run at, in this order."""
-        buckets = np.concatenate([self.bucket_N[slice(*block)] for block in blocks])
-        return [(self.batch_size(T), T) for T in dict.fromkeys(buckets.tolist())]
+        buckets = [T for block in blocks for T in self.bucket_N[slice(*block)].tolist()]
+        return [(self.batch_size(T), T) for T in dict.fromkeys(buckets)]
 
     def batches(self, pool: TokenizedPool, start: int, stop: int) -> Iterator[Batch]:
         """The batches of one block."""

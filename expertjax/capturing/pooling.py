@@ -41,6 +41,34 @@ def pool_tokens(pooling: Pooling, mask_BxT: Array, z_BxTxF: Array) -> Array:
     raise ValueError(f"unknown pooling {pooling!r}")
 
 
+def marked_token(pooling: Pooling, mask_BxT: Array, z_BxTxF: Array) -> Array:
+    """The token that stands for a response: where the activation is highest.
+
+    Of "last", it is the last counted token, whose activation is the response.
+
+    Args:
+      pooling: as of `pool_tokens`.
+      mask_BxT: likewise.
+      z_BxTxF: likewise.
+
+    Returns:
+      [B, F] int32 positions; the first one of several equal ones, and T where all
+      activations are NaN.
+    """
+    length = mask_BxT.shape[1]
+    position_Tx1 = jnp.arange(length, dtype=jnp.int32)[:, None]
+    is_counted_BxTx1 = mask_BxT[:, :, None]
+    if pooling == "last":
+        last_Bx1 = jnp.where(is_counted_BxTx1, position_Tx1, -1).max(1)
+        return jnp.broadcast_to(last_Bx1, (len(last_Bx1), z_BxTxF.shape[2]))
+    # Two vectorised reductions; on CPUs, XLA's argmax is none.
+    top_Bx1xF = jnp.max(
+        z_BxTxF, 1, where=is_counted_BxTx1, initial=-jnp.inf, keepdims=True
+    )
+    is_top_BxTxF = is_counted_BxTx1 & (z_BxTxF == top_Bx1xF)
+    return jnp.where(is_top_BxTxF, position_Tx1, length).min(1)
+
+
 def pool_fn(pooling: Pooling, mask_BxT: Array) -> PoolFn:
     """`pool_tokens` as the function that every site calls."""
     return functools.partial(pool_tokens, pooling, mask_BxT)

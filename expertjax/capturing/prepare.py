@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,8 @@ class Prepared:
       settings: with every choice made.
       plan: how the pool is batched, in the blocks of its store.
       mesh: of this process's group.
-      identity: everything that the bytes of the responses depend on, and counts.
+      identity: everything that the bytes of the responses depend on, and counts;
+        empty where nothing is stored.
     """
 
     model: Model
@@ -73,23 +75,47 @@ def prepare(
     Raises:
       InputError: settings that do not fit the model or the sentences.
     """
-    check_length(model, settings.seq_len)
+    check_length(model, settings)
     table = UnitTable.build(model.sites, model.num_layers, settings.sites)
     settings = settings.resolve(meshes.batch_tokens(mesh))
     with concurrent.futures.ThreadPoolExecutor(1) as background:
-        pool = background.submit(
-            tokenize,
-            concepts,
-            model.tokenizer,
-            seq_len=settings.seq_len,
-            long=settings.long,
-            special_tokens=settings.special_tokens,
-        )
+        arranged = background.submit(arrange, model, concepts, table, settings, mesh)
         digest = params_digest(model.params)
-        tokenized = fit_vocabulary(model, pool.result())
-    identity = _identity(model, tokenized, table, settings, digest)
-    plan = _plan(tokenized, table, settings, mesh)
-    return Prepared(model, tokenized, table, settings, plan, mesh, identity)
+        prepared = arranged.result()
+    return dataclasses.replace(prepared, identity=_identity(prepared, digest))
+
+
+def arrange(
+    model: Model,
+    concepts: ConceptSet,
+    table: UnitTable,
+    settings: CaptureSettings,
+    mesh: Mesh,
+    least_batches: int = 1,
+) -> Prepared:
+    """Tokenises and plans, for responses that are not stored: without an identity.
+
+    Args:
+      model: any.
+      concepts: sentences, perhaps of no concept.
+      table: the units that are wanted.
+      settings: with every choice made.
+      mesh: of this process's group.
+      least_batches: see `choose_buckets`.
+
+    Raises:
+      InputError: see `tokenize`; or the tokenizer is not the model's.
+    """
+    pool = tokenize(
+        concepts,
+        model.tokenizer,
+        seq_len=settings.seq_len,
+        long=settings.long,
+        special_tokens=settings.special_tokens,
+    )
+    pool = _fit_vocabulary(model, pool)
+    plan = _plan(pool, table, settings, mesh, least_batches)
+    return Prepared(model, pool, table, settings, plan, mesh, {})
 
 
 def _columns_per_process(table: UnitTable, mesh: Mesh) -> int:
@@ -98,13 +124,17 @@ def _columns_per_process(table: UnitTable, mesh: Mesh) -> int:
 
 
 def _plan(
-    pool: TokenizedPool, table: UnitTable, settings: CaptureSettings, mesh: Mesh
+    pool: TokenizedPool,
+    table: UnitTable,
+    settings: CaptureSettings,
+    mesh: Mesh,
+    least_batches: int,
 ) -> BatchPlan:
     multiple = meshes.data_size(mesh)
     full_padding = settings.compat == "selfcond"
     buckets: tuple[int, ...] = (settings.seq_len,)
     if not full_padding:
-        buckets = choose_buckets(pool.lengths, settings.batch_tokens)
+        buckets = choose_buckets(pool.lengths, settings.batch_tokens, least_batches)
     rows = shard_rows(
         len(pool.lengths),
         _columns_per_process(table, mesh),
@@ -122,25 +152,17 @@ def _plan(
     )
 
 
-def check_length(model: Model, seq_len: int) -> None:
-    """Refuses sentences for which the model has no positions.
-
-    Raises:
-      InputError: names the flag.
-    """
+def check_length(model: Model, settings: CaptureSettings) -> None:
+    """Raises InputError where the model has not as many positions as seq_len."""
     longest = getattr(model.config, "max_positions", None)
-    if longest is not None and seq_len > longest:
+    if longest is not None and settings.seq_len > longest:
         raise InputError(
-            f"--seq_len={seq_len}: {model.name} has only {longest} positions"
+            f"--seq_len={settings.seq_len}: {model.name} has only {longest} positions"
         )
 
 
-def fit_vocabulary(model: Model, pool: TokenizedPool) -> TokenizedPool:
-    """Refuses tokens that the model does not have; as padding, any will do.
-
-    Raises:
-      InputError: shows such a token.
-    """
+def _fit_vocabulary(model: Model, pool: TokenizedPool) -> TokenizedPool:
+    """Refuses tokens that the model does not have; as padding, any will do."""
     size = model.config.vocab_size
     for text, ids in zip(pool.concepts.sentences, pool.tokens, strict=True):
         if ids.max() >= size:
@@ -151,21 +173,16 @@ def fit_vocabulary(model: Model, pool: TokenizedPool) -> TokenizedPool:
     return pool if pool.pad_id < size else dataclasses.replace(pool, pad_id=0)
 
 
-def _identity(
-    model: Model,
-    pool: TokenizedPool,
-    table: UnitTable,
-    settings: CaptureSettings,
-    weights_sha256: str,
-) -> dict[str, Any]:
+def _identity(prepared: Prepared, weights_sha256: str) -> dict[str, Any]:
     """See `Prepared`."""
-    return dataclasses.asdict(settings) | {
+    model, pool = prepared.model, prepared.pool
+    return dataclasses.asdict(prepared.settings) | {
         "model": model.name,
         "family": model.family.name,
         "weights_sha256": weights_sha256,
         "tokens_sha256": pool.digest(),
         "num_sentences": len(pool.tokens),
-        "num_units": table.num_units,
+        "num_units": prepared.table.num_units,
         "num_layers": model.num_layers,
         "num_dropped": len(pool.dropped),
         "num_truncated": pool.num_truncated,
@@ -174,8 +191,13 @@ def _identity(
 
 def write_tables(folder: ResultFolder, prepared: Prepared) -> None:
     """Writes the tables of units, sentences and memberships."""
-    pool, table = prepared.pool, prepared.table
-    concepts = pool.concepts
+    pool = prepared.pool
+    write_units(folder, prepared.table)
+    write_sentences(folder, pool.concepts, pd.Series(pool.lengths), pool.dropped)
+
+
+def write_units(folder: ResultFolder, table: UnitTable) -> None:
+    """Writes `units.parquet`."""
     folder.write_table(
         "units",
         pd.DataFrame(
@@ -188,13 +210,29 @@ def write_tables(folder: ResultFolder, prepared: Prepared) -> None:
             }
         ),
     )
+
+
+def write_sentences(
+    folder: ResultFolder,
+    concepts: ConceptSet,
+    n_tokens: pd.Series,
+    dropped: Sequence[str],
+) -> None:
+    """Writes `sentences.parquet`, `dropped.parquet` and `memberships.parquet`.
+
+    Args:
+      folder: the model's.
+      concepts: of N sentences.
+      n_tokens: [N] their lengths.
+      dropped: sentences that were too long.
+    """
     folder.write_table(
         "sentences",
         pd.DataFrame(
             {
                 "sentence": np.arange(len(concepts.sentences), dtype=np.int32),
                 "text": concepts.sentences,
-                "n_tokens": pool.lengths,
+                "n_tokens": n_tokens,
                 "sha256": [sentence_digest(text) for text in concepts.sentences],
             }
         ),
@@ -204,8 +242,8 @@ def write_tables(folder: ResultFolder, prepared: Prepared) -> None:
         "dropped",
         pd.DataFrame(
             {
-                "text": pd.Series(pool.dropped, dtype=str),
-                "sha256": [sentence_digest(text) for text in pool.dropped],
+                "text": pd.Series(dropped, dtype=str),
+                "sha256": [sentence_digest(text) for text in dropped],
             }
         ),
     )

@@ -1,15 +1,15 @@
 """The jitted forward pass that leaves only pooled units, at each compiled shape."""
 
 import concurrent.futures
+import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jax.sharding import Mesh
 
 from expertjax.capturing.batches import Batch
 from expertjax.capturing.pooling import pool_fn
@@ -18,21 +18,23 @@ from expertjax.models.attention import Inputs
 from expertjax.models.edits import Probe
 from expertjax.runtime import mesh as meshes
 from expertjax.runtime import sharding
-from expertjax.typing import Array
+from expertjax.typing import Array, PoolFn
 
 
-class Compiled:
-    """A step that is compiled once for each shape, in the background."""
+class Steps:
+    """Runs batches through a model; each shape is compiled once, in the background."""
 
-    def __init__(self, step: Any, params: Any, mesh: Mesh) -> None:
-        """Nothing is compiled yet.
+    def __init__(self, prepared: Prepared, step: Any = None) -> None:
+        """Places the parameters; nothing is compiled yet.
 
         Args:
-          step: jitted, of parameters, tokens, mask and pooled tokens.
-          params: where they are to be.
-          mesh: over whose `data` axis batches are split.
+          prepared: model and sentences.
+          step: from `jit_forward`; by default that of responses.
         """
-        self._step, self._params, self._mesh = step, params, mesh
+        self._prepared = prepared
+        params = prepared.model.params
+        self._params = sharding.place_parameters(prepared.mesh, params)
+        self._step = step or _response_step(prepared, prepared.dtype)
         self._compiled: dict[tuple[int, int], concurrent.futures.Future] = {}
         self._pool = concurrent.futures.ThreadPoolExecutor(os.cpu_count())
 
@@ -43,13 +45,25 @@ class Compiled:
                 self._compiled[shape] = self._pool.submit(self._compile, shape)
 
     def __call__(self, batch: Batch) -> Any:
-        """Starts a batch; what the step returns."""
+        """Starts a batch.
+
+        Returns:
+          what the step does; by default [B, U] responses in the dtype of the store (U
+          filled up to a multiple of the `model` axis), and whether all of them are
+          finite.
+        """
         shape = batch.tokens.shape
         self.prepare([shape])
         return self._compiled[shape].result()(self._params, *self._inputs(batch))
 
+    def unrounded(self, batch: Batch) -> np.ndarray:
+        """[B, U] float32 responses, to say what was not finite."""
+        step = _response_step(self._prepared, np.dtype(np.float32))
+        responses, _ = step(self._params, *self._inputs(batch))
+        return meshes.local(responses)
+
     def _inputs(self, batch: Batch) -> list[Array]:
-        split = meshes.split_batch(self._mesh)
+        split = meshes.split_batch(self._prepared.mesh)
         inputs = (batch.tokens, batch.mask, batch.pooled)
         return [meshes.put(split, array) for array in inputs]
 
@@ -60,47 +74,46 @@ class Compiled:
         return lowered.compile()
 
 
-class Steps(Compiled):
-    """Runs batches through a model.
+def jit_forward(
+    prepared: Prepared,
+    make_pool: Callable[[Array], PoolFn],
+    finish: Callable[[Mapping[str, Any]], Any],
+    out_shardings: Any,
+) -> Any:
+    """The model as a jitted function of parameters, tokens and two masks.
 
-    A call gives [B, U] responses in the dtype of the store (U filled up to a multiple
-    of the `model` axis), and whether all of them are finite.
+    Args:
+      prepared: its table says which sites are pooled.
+      make_pool: [B, T] bool, True at tokens that count -> how sites are pooled.
+      finish: makes of the pooled sites what the function returns.
+      out_shardings: of that.
     """
+    model, mesh, table = prepared.model, prepared.mesh, prepared.table
+    record = frozenset(site.name for site in table.recorded)
 
-    def __init__(self, prepared: Prepared) -> None:
-        """Places the parameters; nothing is compiled yet."""
-        self._prepared = prepared
-        params = sharding.place_parameters(prepared.mesh, prepared.model.params)
-        super().__init__(self._jit(prepared.dtype), params, prepared.mesh)
+    def step(params: Any, tokens: Array, mask: Array, pooled: Array) -> Any:
+        module = nnx.merge(model.graphdef, params)
+        probe = Probe(pool=make_pool(pooled), record=record, depth=table.depth)
+        return finish(module(Inputs.of(tokens, mask), probe).pooled)
 
-    def unrounded(self, batch: Batch) -> np.ndarray:
-        """[B, U] float32 responses, to say what was not finite."""
-        responses, _ = self._jit(np.dtype(np.float32))(
-            self._params, *self._inputs(batch)
-        )
-        return meshes.local(responses)
+    split = meshes.split_batch(mesh)
+    params = sharding.parameter_shardings(mesh, model.params)
+    shardings = (params, split, split, split)
+    return jax.jit(step, in_shardings=shardings, out_shardings=out_shardings)
 
-    def _jit(self, dtype: np.dtype) -> Any:
-        model, mesh = self._prepared.model, self._prepared.mesh
-        table, pooling = self._prepared.table, self._prepared.settings.pooling
-        record = frozenset(site.name for site in table.recorded)
-        filler = -table.num_units % meshes.model_size(mesh)
 
-        def step(
-            params: Any, tokens: Array, mask: Array, pooled: Array
-        ) -> tuple[Array, Array]:
-            module = nnx.merge(model.graphdef, params)
-            pool = pool_fn(pooling, pooled)
-            probe = Probe(pool=pool, record=record, depth=table.depth)
-            responses_BxU = table.gather(module(Inputs.of(tokens, mask), probe).pooled)
-            responses_BxU = jnp.pad(responses_BxU, ((0, 0), (0, filler)))
-            rounded_BxU = responses_BxU.astype(dtype)
-            return rounded_BxU, jnp.isfinite(rounded_BxU).all()
+def _response_step(prepared: Prepared, dtype: np.dtype) -> Any:
+    table, mesh = prepared.table, prepared.mesh
+    filler = -table.num_units % meshes.model_size(mesh)
 
-        split = meshes.split_batch(mesh)
-        params = sharding.parameter_shardings(mesh, model.params)
-        return jax.jit(
-            step,
-            in_shardings=(params, split, split, split),
-            out_shardings=(meshes.split_responses(mesh), meshes.replicated(mesh)),
-        )
+    def rounded(pooled: Mapping[str, Array]) -> tuple[Array, Array]:
+        responses_BxU = jnp.pad(table.gather(pooled), ((0, 0), (0, filler)))
+        rounded_BxU = responses_BxU.astype(dtype)
+        return rounded_BxU, jnp.isfinite(rounded_BxU).all()
+
+    return jit_forward(
+        prepared,
+        functools.partial(pool_fn, prepared.settings.pooling),
+        rounded,
+        (meshes.split_responses(mesh), meshes.replicated(mesh)),
+    )

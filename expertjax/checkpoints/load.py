@@ -115,6 +115,27 @@ def load_model(
     return Model(name, path, family, config, graphdef, params, tokenizer, attributes)
 
 
+def read_architecture(model: str) -> tuple[Family, Any, Callable[[], Any]]:
+    """What a checkpoint is, without its weights.
+
+    Args:
+      model: as for `load_model`.
+
+    Returns:
+      its family, its config, and what loads its tokenizer.
+
+    Raises:
+      InputError: see `load_model`.
+    """
+    checkpoint = open_checkpoint(find_checkpoint(model))
+    config_name = str(checkpoint.config_path)
+    family_of(checkpoint.attributes, config_name)
+    mark = read_mark(checkpoint.path)
+    keys = list(checkpoint.open_weights().shapes) if mark is None else mark["keys"]
+    family, config = read_config(checkpoint.attributes, keys, config_name)
+    return family, config, checkpoint.load_tokenizer
+
+
 def abstract_module(
     family: Family, config: Any, dtype: Any
 ) -> tuple[nnx.GraphDef, nnx.State]:

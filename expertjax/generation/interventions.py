@@ -87,8 +87,10 @@ def make_edit(
         "num_units": len(units),
         "mean_ap": float(ap.mean()) if len(ap) else None,
         "model": capture["model"],
-        "weights_sha256": capture["weights_sha256"],
     }
+    # Imported results do not know whose weights they are of.
+    if capture["weights_sha256"] is not None:
+        about["weights_sha256"] = capture["weights_sha256"]
     return UnitEdit(
         site=list(table["site"]),
         layer=table["layer"].to_numpy(),
@@ -165,8 +167,8 @@ def _transport(
     Where there are more of one class, its quantiles are interpolated at the ranks of
     the other.
     """
-    rows, label = expertise.members(concept)
     x_NxK = expertise.responses(units).astype(np.float64)
+    rows, label = expertise.members(concept)
     count = int(min(label.sum(), (1 - label).sum()))
     ranks = (np.arange(count) + 0.5) / count
     negatives, positives = (

@@ -113,6 +113,23 @@ class UnitTable:
             )
         return cls(segments)
 
+    def keep(self, units: np.ndarray) -> tuple["UnitTable", np.ndarray]:
+        """The table of only those (layer, site) that hold some units.
+
+        Args:
+          units: [K] unit numbers of this table.
+
+        Returns:
+          the smaller table, and [K] where the units stand in it.
+        """
+        features = np.array([site.features for _, site in self.segments])
+        starts = np.cumsum(features) - features
+        segment_K = np.searchsorted(starts, units, side="right") - 1
+        kept, which_K = np.unique(segment_K, return_inverse=True)
+        there = np.cumsum(features[kept]) - features[kept]
+        table = UnitTable(tuple(self.segments[segment] for segment in kept))
+        return table, there[which_K] + units - starts[segment_K]
+
     @functools.cached_property
     def num_units(self) -> int:
         """U."""

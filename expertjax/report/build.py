@@ -1,22 +1,29 @@
-"""From a finished result to its report."""
+"""From finished results to a report."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from expertjax.analysis.colearning import top_units
+from expertjax.analysis.compare import CompareSettings, Comparison, compare
 from expertjax.analysis.expertise import Expertise
-from expertjax.report.data import ExcitedSentence, ReportData
-from expertjax.report.write import write_report
+from expertjax.report.data import ReportData
+from expertjax.report.limits import Limits, limits_for
+from expertjax.report.page import model_part
+from expertjax.report.sentences import gather_sentences
+from expertjax.report.side_by_side import side_by_side
+from expertjax.report.write import TOP_K, write_pages, write_report
 
 _SHOWN = ("on_p50", "on_p90", "off_mean")
-TOP_UNITS = 10  # in a concept's table
-EXCITED_UNITS = 3  # of these, with sentences
-SENTENCES = 5
 
 
 def build_report(
-    expertise: Expertise, gamma: float, folder: Path | str | None = None
+    expertise: Expertise,
+    gamma: float,
+    folder: Path | str | None = None,
+    top_k: int = TOP_K,
 ) -> Path:
     """Writes the report of one model.
 
@@ -24,6 +31,7 @@ def build_report(
       expertise: a finished result.
       gamma: AP from which a unit is called an expert.
       folder: by default `report` in the result's folder.
+      top_k: the units of each concept that the co-learning map compares.
 
     Returns:
       the path of `index.html`.
@@ -32,13 +40,44 @@ def build_report(
       InputError: the result is damaged, or the folder cannot be used.
     """
     folder = folder or expertise.folder.path / "report"
-    return write_report(folder, report_data(expertise, gamma))
+    data = report_data(expertise, gamma)
+    return write_report(folder, data, top_k=top_k)
 
 
-def report_data(expertise: Expertise, gamma: float) -> ReportData:
+def build_comparison(
+    results: Sequence[Expertise],
+    folder: Path | str,
+    comparison: Comparison | None = None,
+) -> Path:
+    """Writes one page of several models: each of them, and all side by side.
+
+    Args:
+      results: finished results.
+      folder: where to write.
+      comparison: of these results; made with the default settings if it is not given.
+
+    Returns:
+      the path of `index.html`.
+
+    Raises:
+      InputError: as for `build_report` and `compare`.
+    """
+    comparison = comparison or compare(results, CompareSettings())
+    settings, parts = comparison.settings, []
+    for expertise in results:  # one in memory at a time
+        limits = limits_for(len(expertise.concepts), len(results))
+        data = report_data(expertise, settings.gamma, limits)
+        parts.append(model_part(data, limits, settings.top_k))
+    return write_pages(folder, parts, [], side_by_side(results, comparison))
+
+
+def report_data(
+    expertise: Expertise, gamma: float, limits: Limits | None = None
+) -> ReportData:
     """Gathers what the report of one model shows."""
-    keys = list(expertise.concepts["concept"])
-    experts = {key: _top(expertise, key) for key in keys}
+    limits = limits or limits_for(len(expertise.concepts))
+    ap_CxU = expertise.metric("ap")
+    experts = _experts(expertise, ap_CxU, min(limits.units, ap_CxU.shape[1]))
     return ReportData(
         model_name=expertise.folder.name,
         facts=_facts(expertise),
@@ -46,60 +85,72 @@ def report_data(expertise: Expertise, gamma: float) -> ReportData:
         units=expertise.units,
         concepts=expertise.concepts,
         null=expertise.null,
-        ap_CxU=expertise.metric("ap"),
+        ap_CxU=ap_CxU,
         experts=experts,
-        excited=_excited(expertise, experts),
+        sentences=gather_sentences(expertise, experts, limits),
     )
 
 
-def _top(expertise: Expertise, key: str) -> pd.DataFrame:
-    """The best units; NaN for metrics that were not stored."""
-    table = expertise.top(key, TOP_UNITS)
-    return table.assign(**{m: np.nan for m in _SHOWN if m not in table})
+def _experts(
+    expertise: Expertise, ap_CxU: np.ndarray, k: int
+) -> dict[str, pd.DataFrame]:
+    """The best units of each concept; NaN for what was not stored.
 
-
-def _excited(
-    expertise: Expertise, experts: dict[str, pd.DataFrame]
-) -> dict[str, dict[int, list[ExcitedSentence]]]:
-    if not expertise.folder.keeps_responses:
-        return {key: {} for key in experts}
-    shown = {key: list(top["unit"][:EXCITED_UNITS]) for key, top in experts.items()}
-    every = [unit for units in shown.values() for unit in units]
-    tables = expertise.most_exciting(every, SENTENCES)
-    members = expertise.folder.read_table("memberships")
-    excited = {}
-    for key, rows in members.groupby("concept", sort=False):
-        label_of = dict(zip(rows["sentence"], rows["label"], strict=True))
-        excited[str(key)] = {
-            unit: [
-                ExcitedSentence(text, float(response), int(label_of.get(sentence, -1)))
-                for sentence, text, response in tables[unit].itertuples(index=False)
-            ]
-            for unit in shown[str(key)]
-        }
-    return excited
+    As `Expertise.top`, but each metric is read once for all concepts.
+    """
+    best_CxK = top_units(ap_CxU, k)
+    metrics = [m for m in ("ap_heldout", *_SHOWN) if m in expertise.metrics]
+    values = {
+        metric: np.take_along_axis(expertise.metric(metric), best_CxK, 1)
+        for metric in metrics
+    }
+    ends = expertise.intervals.set_index(["concept", "unit"])[["ap_low", "ap_high"]]
+    experts = {}
+    rows = expertise.concepts[["concept", "null_threshold"]]
+    for c, (key, threshold) in enumerate(rows.itertuples(index=False)):
+        best_K = best_CxK[c]
+        table = expertise.units.iloc[best_K].reset_index(drop=True)
+        ap_K = ap_CxU[c, best_K]
+        table = table.assign(ap=ap_K, above_chance=ap_K >= threshold)
+        table = table.assign(**dict.fromkeys(_SHOWN, np.nan))
+        table = table.assign(**{m: values[m][c] for m in metrics})
+        pairs = pd.MultiIndex.from_product([[key], table["unit"]])
+        table[["ap_low", "ap_high"]] = ends.reindex(pairs).to_numpy()
+        experts[key] = table
+    return experts
 
 
 def _facts(expertise: Expertise) -> dict[str, str]:
     steps = expertise.folder.read_run()
     run, held_out = steps["capture"], steps["score"]["holdout"]
+    imported = steps.get("import")
     labelled = int(np.sum(expertise.concepts[["n_pos", "n_neg"]].to_numpy()))
+
+    def known(name: str, form: str = "{}") -> str:
+        """What the run says; an imported one does not know all of it."""
+        return "n/a" if run[name] is None else form.format(run[name])
+
     facts = {
-        "Family": run["family"],
-        "Layers": str(run["num_layers"]),
-        "Units": f"{run['num_units']:,}",
+        "Family": known("family"),
+        "Layers": known("num_layers"),
+        "Units": known("num_units", "{:,}"),
         "Concepts": f"{len(expertise.concepts):,}",
-        "Sentences in the pool": f"{run['num_sentences']:,}",
+        "Sentences in the pool": known("num_sentences", "{:,}"),
         "Labelled sentences": f"{labelled:,}",
-        "Longest sentence": f"{run['seq_len']} tokens",
-        "Dropped as longer": f"{run['num_dropped']:,}",
-        "Truncated": f"{run['num_truncated']:,}",
-        "Response": f"{run['pooling']} over tokens",
-        "Special tokens": f"{run['special_tokens']}d",
-        "Computed in": run["compute_dtype"],
-        "Stored in": run["store_dtype"],
+        "Longest sentence": known("seq_len", "{} tokens"),
+        "Dropped as longer": known("num_dropped", "{:,}"),
+        "Truncated": known("num_truncated", "{:,}"),
+        "Response": known("pooling", "{} over tokens"),
+        "Special tokens": known("special_tokens", "{}d"),
+        "Computed in": known("compute_dtype"),
+        "Stored in": known("store_dtype"),
     }
-    if not expertise.folder.keeps_responses:
+    if imported:
+        facts["Stored in"] = "not imported, therefore no sentences are shown"
+        facts["Imported from"] = (
+            f"{imported['num_files']:,} files of the form {imported['format']}"
+        )
+    elif not expertise.folder.keeps_responses:
         facts["Stored in"] = "not kept, therefore no sentences are shown"
     if held_out > 0:
         facts["Held out"] = f"{100 * held_out:g}% of each concept's sentences"

@@ -23,12 +23,29 @@ _ROUNDING = 1e-5  # AP is float32 in the store, perhaps float64 in tables
 
 
 @dataclasses.dataclass(frozen=True)
-class ExcitedSentence:
-    """A sentence to which some unit responds strongly."""
+class Sentences:
+    """The sentences of the pool that a report shows.
 
-    text: str
-    response: float
-    label: int  # 1 positive, 0 negative, -1 not in the concept
+    Attributes:
+      texts: sentence -> text.
+      excited: unit -> the sentences of the whole pool that excite it most, best first:
+        sentence, response, start, end (characters of the token at which the unit is
+        maximal, -1 unknown).
+      missed: concept -> the positives that excite its best unit least, lowest first:
+        sentence, response.
+      members: who is labelled how: concept, sentence, label (1 positive, 0 negative).
+    """
+
+    texts: pd.Series
+    excited: dict[int, pd.DataFrame]
+    missed: dict[str, pd.DataFrame]
+    members: pd.DataFrame
+
+    @staticmethod
+    def none() -> "Sentences":
+        """Those of a result whose responses were not kept."""
+        members = pd.DataFrame(columns=["concept", "sentence", "label"])
+        return Sentences(pd.Series([], dtype=object), {}, {}, members)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +54,8 @@ class ReportData:
 
     Raises:
       ValueError: columns are missing; lengths, best APs or counts disagree; an AP is
-        not in [0, 1]; or a concept's null law is missing or out of order.
+        not in [0, 1]; a concept's null law is missing or out of order; or a sentence
+        has no text.
     """
 
     model_name: str
@@ -61,8 +79,7 @@ class ReportData:
     # on_p90, off_mean, above_chance, the interval ap_low and ap_high (NaN: not
     # computed) and, in all tables or in none, ap_heldout.
     experts: dict[str, pd.DataFrame]
-    # concept -> unit -> the sentences of the whole pool that excite it most.
-    excited: dict[str, dict[int, list[ExcitedSentence]]]
+    sentences: Sentences
 
     def __post_init__(self) -> None:
         problems = [
@@ -75,7 +92,11 @@ class ReportData:
         if len({_HELD_OUT in table for table in self.experts.values()}) == 2:
             problems.append(f"experts: some tables have a column {_HELD_OUT}, not all")
         if not problems:
-            problems = [*self._axis_problems(), *self._null_problems()]
+            problems = [
+                *self._axis_problems(),
+                *self._null_problems(),
+                *self._sentence_problems(),
+            ]
         if not 0 < self.gamma <= 1:
             problems.append(f"gamma is {self.gamma}, expected a number in (0, 1]")
         if problems:
@@ -139,6 +160,14 @@ class ReportData:
                 and law["ap"].is_monotonic_increasing
             ):
                 yield f"null for {of}: expected ap to ascend as tail descends"
+
+    def _sentence_problems(self) -> Iterator[str]:
+        known = set(self.sentences.texts.index)
+        shown = [*self.sentences.excited.items(), *self.sentences.missed.items()]
+        for of, table in shown:
+            absent = set(table["sentence"]) - known
+            if absent:
+                yield f"sentences of {of!r}: no text of sentence {min(absent)}"
 
 
 def _missing(name: str, table: pd.DataFrame, columns: tuple[str, ...]) -> list[str]:

@@ -1,10 +1,11 @@
-"""The look that all figures share: size, axes, ticks, legend, PNG."""
+"""The look that all figures share: size, axes, ticks, legend, files."""
 
 import io
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -30,10 +31,17 @@ _LEGEND: dict[str, Any] = {
 }
 
 
-def blank(height: float) -> Figure:
+class Drawing(Figure):
+    """A figure that notebooks show without pyplot."""
+
+    def _repr_png_(self) -> bytes:
+        return png(self)
+
+
+def blank(height: float, width: float = _WIDTH) -> Figure:
     """A figure without axes, `height` inches high, bound to no global state."""
     layout = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.06)
-    figure = Figure(figsize=(_WIDTH, height), layout=layout, facecolor="white")
+    figure = Drawing(figsize=(width, height), layout=layout, facecolor="white")
     FigureCanvasAgg(figure)
     return figure
 
@@ -48,7 +56,7 @@ def single(height: float) -> tuple[Figure, Axes]:
 
 def single_fixed(height: float) -> tuple[Figure, Axes]:
     """As `single` with set margins: drawn in half the time, for the many small ones."""
-    figure = Figure(figsize=(_WIDTH, height), facecolor="white")
+    figure = Drawing(figsize=(_WIDTH, height), facecolor="white")
     FigureCanvasAgg(figure)
     left, right, bottom, top = 0.85, 0.2, 0.5, 0.5  # inches
     size = (1 - (left + right) / _WIDTH, 1 - (bottom + top) / height)
@@ -139,7 +147,9 @@ def png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def pixels(figure: Figure) -> tuple[int, int]:
-    """Width and height at which a page shows the figure, in CSS pixels."""
-    width, height = figure.get_size_inches()
-    return round(width * 100), round(height * 100)
+def svg(figure: Figure) -> bytes:
+    """The figure as SVG, texts as outlines; the same bytes for the same data."""
+    buffer = io.BytesIO()
+    with rc_context({"svg.hashsalt": "expertjax"}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    return buffer.getvalue()

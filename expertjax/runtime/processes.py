@@ -103,6 +103,18 @@ def agree(values: Sequence[bool]) -> list[bool]:
         return np.asarray(said).tolist()
 
 
+def largest(values: np.ndarray) -> np.ndarray:
+    """The largest that any process has, element by element. All have to ask.
+
+    Args:
+      values: int32 or float32, of one shape in all processes.
+    """
+    if jax.process_count() == 1:
+        return values
+    with _together():
+        return np.asarray(multihost_utils.process_allgather(values)).max(0)
+
+
 def in_order(action: Callable[[], object]) -> None:
     """Does something in the first process, then in the others."""
     if is_first():

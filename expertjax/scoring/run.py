@@ -172,7 +172,8 @@ class Scoring:
         if processes.is_first():
             experts = self._best.table(num_marks, self._keys)
             self._folder.write_table("experts", experts)
-            _write_concepts(self._folder, self._keys, self._fitted, targets["ap"])
+            shapes = [(m.num_positives, m.num_negatives) for m in self._fitted]
+            write_concepts(self._folder, self._keys, shapes, targets["ap"])
             self._folder.expertise_ledger.close(num_marks)
 
     def clean(self) -> None:
@@ -211,13 +212,20 @@ def unit_blocks(
     ]
 
 
-def _write_concepts(
+def write_concepts(
     folder: ResultFolder,
     keys: Sequence[str],
-    fitted: Sequence[Membership],
+    shapes: Sequence[tuple[int, int]],
     ap_CxU: ts.TensorStore,
 ) -> None:
-    shapes = [(member.num_positives, member.num_negatives) for member in fitted]
+    """Writes `concepts.parquet` and `null.parquet`.
+
+    Args:
+      folder: the model's.
+      keys: [C] concepts.
+      shapes: [C] (n_pos, n_neg).
+      ap_CxU: their AP, finished.
+    """
     thresholds = null.thresholds(shapes, ap_CxU.shape[1])
     best, above = _count_above(ap_CxU, thresholds)
     folder.write_table("null", null.null_table(shapes))
@@ -227,9 +235,9 @@ def _write_concepts(
             {
                 "concept": keys,
                 "group": [key.partition("/")[0] for key in keys],
-                "n_pos": [member.num_positives for member in fitted],
-                "n_neg": [member.num_negatives for member in fitted],
-                "chance": [member.chance for member in fitted],
+                "n_pos": [n_pos for n_pos, _ in shapes],
+                "n_neg": [n_neg for _, n_neg in shapes],
+                "chance": [n_pos / (n_pos + n_neg) for n_pos, n_neg in shapes],
                 "max_ap": best,
                 "null_threshold": thresholds,
                 "n_above": above,

@@ -17,6 +17,7 @@ from expertjax.stores.paths import write_atomically
 FORMAT_VERSION = 2
 TABLES = (
     "units", "sentences", "dropped", "memberships", "concepts", "null", "experts",
+    "excited",
 )  # fmt: skip
 
 
@@ -149,6 +150,10 @@ class ResultFolder:
         except (OSError, ValueError) as error:
             raise InputError(f"{path}: cannot be read ({error})") from error
 
+    def has_table(self, name: str) -> bool:
+        """Is there `<name>.parquet`?"""
+        return (self.path / f"{name}.parquet").is_file()
+
     def write_memberships(
         self,
         keys: Sequence[str],
@@ -178,8 +183,14 @@ class ResultFolder:
 
     @property
     def keeps_responses(self) -> bool:
-        """False where capture and scoring were one step without a store."""
+        """False where capture and scoring were one step, or elsewhere (imported)."""
         return bool(self.read_run().get("score", {}).get("keep_responses", True))
+
+    @property
+    def source(self) -> "ResultFolder":
+        """The folder with the responses that were scored: this one, or another."""
+        way = self.read_run()["score"]["responses_folder"]
+        return ResultFolder(paths.follow(self.path, way))
 
     def open_responses(self) -> ts.TensorStore:
         """The responses, if their capture was finished.
@@ -187,6 +198,12 @@ class ResultFolder:
         Raises:
           InputError: it was not, there never was one, or they were not kept.
         """
+        imported = self.read_run().get("import")
+        if imported:
+            raise InputError(
+                f"{self.path}: has no responses; it was imported from files of "
+                f"{imported['format']}, which hold none"
+            )
         if not self.keeps_responses:
             raise InputError(
                 f"{self.path}: its responses were not kept (--keep_responses=false)"

@@ -6,10 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from expertjax.report.data import ExcitedSentence, ReportData
+from expertjax.report.data import ReportData, Sentences
 from tests.report.null_law import make_null
 
 SITES = ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
+
+LABELLED = 2000  # sentences of a concept
 
 
 def make_units(n_units: int, n_layers: int) -> pd.DataFrame:
@@ -41,25 +43,47 @@ def make_ap(n_concepts: int, n_units: int, seed: int = 0) -> np.ndarray:
     return ap.clip(0.05, 1)
 
 
-def make_experts(
-    ap_U: np.ndarray, units: pd.DataFrame, sentences: list[str], k: int = 20
-) -> tuple[pd.DataFrame, dict[int, list[ExcitedSentence]]]:
-    """One concept's top units, and sentences for each."""
+def make_experts(ap_U: np.ndarray, units: pd.DataFrame, k: int = 20) -> pd.DataFrame:
+    """One concept's top units."""
     best = np.argsort(-ap_U, kind="stable")[:k]
     table = units.iloc[best].assign(
         ap=ap_U[best], on_p50=1.25, on_p90=2.5, off_mean=-0.125
     )
-    table["above_chance"] = table["ap"] >= 0.5
-    table["ap_low"], table["ap_high"] = 0.9099, 0.9501
-    labels = (1, 1, 0, 1, -1)
-    excited = {
-        int(unit): [
-            ExcitedSentence(text, 9.5 - i, labels[i % len(labels)])
-            for i, text in enumerate(sentences)
-        ]
-        for unit in best
+    return table.assign(above_chance=table["ap"] >= 0.5, ap_low=0.9099, ap_high=0.9501)
+
+
+def make_sentences(
+    experts: dict[str, pd.DataFrame], texts: list[str], n: int = 8
+) -> Sentences:
+    """Each unit is excited by n of the sentences; their labels go 1 1 0 1 -1."""
+    numbers = pd.Series(texts, index=10 + np.arange(len(texts)))
+    units = dict.fromkeys(u for table in experts.values() for u in table["unit"])
+    excited = {}
+    for i, unit in enumerate(units):
+        rows = (np.arange(n) + i * n) % len(texts) if len(texts) > n else np.arange(n)
+        rows = rows[rows < len(texts)]
+        excited[int(unit)] = pd.DataFrame(
+            {
+                "sentence": 10 + rows,
+                "response": 9.5 - np.arange(len(rows)),
+                "start": 4,
+                "end": 8,
+            }
+        )
+    labels = np.array([1, 1, 0, 1, -1])[np.arange(len(texts)) % 5]
+    known = np.flatnonzero(labels >= 0)
+    tables = []
+    for c, key in enumerate(experts):
+        rows = np.roll(known, -c * LABELLED)[:LABELLED]
+        labelled = {"sentence": numbers.index[rows], "label": labels[rows]}
+        tables.append(pd.DataFrame({"concept": key, **labelled}))
+    members = pd.concat(tables)
+    low = numbers.index[labels == 1][-3:]
+    missed = {
+        key: pd.DataFrame({"sentence": low, "response": -1.0 * np.arange(len(low))})
+        for key in experts
     }
-    return table, excited
+    return Sentences(numbers, excited, missed, members)
 
 
 def make_data(
@@ -70,6 +94,7 @@ def make_data(
     model_name: str = "tiny-gpt2",
     names: list[str] | None = None,
     sentences: list[str] | None = None,
+    top: int = 20,
     **changes: object,
 ) -> ReportData:
     """A report's data; `changes` replace columns of `concepts`, but n_above."""
@@ -90,13 +115,22 @@ def make_data(
     concepts["n_above"] = (ap >= thresholds[:, None]).sum(1)
     sizes = dict.fromkeys(zip(concepts["n_pos"], concepts["n_neg"], strict=True))
     null = pd.concat([make_null(*size) for size in sizes], ignore_index=True)
-    experts, excited = {}, {}
-    sentences = sentences or [f"The bird number {i} flew away." for i in range(8)]
-    for name, ap_U in zip(names, ap, strict=True):
-        experts[name], excited[name] = make_experts(ap_U, units, sentences)
+    experts = {
+        name: make_experts(ap_U, units, top)
+        for name, ap_U in zip(names, ap, strict=True)
+    }
+    texts = sentences or [f"The bird number {i} flew away." for i in range(8)]
     facts = {"family": "gpt2", "layers": str(n_layers), "units": f"{n_units:,}"}
     return ReportData(
-        model_name, facts, gamma, units, concepts, null, ap, experts, excited
+        model_name,
+        facts,
+        gamma,
+        units,
+        concepts,
+        null,
+        ap,
+        experts,
+        make_sentences(experts, texts),
     )
 
 

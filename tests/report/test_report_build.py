@@ -1,61 +1,165 @@
-"""From a result to a report's data; the result is a stand-in."""
+"""From real results to a report's data."""
 
-from types import SimpleNamespace
+import json
+import shutil
+from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
+from expertjax.analysis.compare import CompareSettings, compare
+from expertjax.analysis.expertise import Expertise
+from expertjax.capturing.capture import capture
+from expertjax.capturing.excited import write_excited
+from expertjax.capturing.settings import CaptureSettings
+from expertjax.checkpoints.load import Model
 from expertjax.report import build
+from expertjax.report.build import report_data
+from expertjax.report.limits import Limits
+from expertjax.scoring.score import score
+from expertjax.scoring.settings import ScoreSettings
+from expertjax.stores.folder import ResultFolder
+from tests.capturing.tiny_concepts import SEQ_LEN, tiny_concept_set
+from tests.report.packed import Reader, model_of, unpack
 
-CAPTURE = {
-    "family": "gpt2", "num_layers": 3, "num_units": 480, "num_sentences": 9,
-    "seq_len": 16, "num_dropped": 0, "num_truncated": 0, "pooling": "max",
-    "special_tokens": "exclude", "compute_dtype": "float32",
-    "store_dtype": "float32", "sites": "", "compat": "",
-}  # fmt: skip
+LIMITS = Limits(units=12, concepts=10, excited=4, sentences=3, missed=2)
 
 
-def make_expertise(data, holdout, keeps_responses=True):
-    """What `report_data` asks of an `Expertise`, holding these data."""
-    folder = SimpleNamespace(
-        name=data.model_name,
-        keeps_responses=keeps_responses,
-        read_run=lambda: {"capture": CAPTURE, "score": {"holdout": holdout}},
-        read_table={
-            "memberships": pd.DataFrame(columns=["concept", "sentence", "label"])
-        }.__getitem__,
-    )
-    return SimpleNamespace(
-        folder=folder,
-        units=data.units,
-        concepts=data.concepts,
-        null=data.null,
-        metric={"ap": data.ap_CxU}.__getitem__,
-        top=lambda key, k: data.experts[key].head(k),
-        most_exciting=lambda units, k: {},
-    )
+@pytest.fixture(scope="module")
+def captured(
+    tiny_gpt2: Model, tmp_path_factory: pytest.TempPathFactory
+) -> ResultFolder:
+    """Responses alone. Do not change it."""
+    out = tmp_path_factory.mktemp("captured") / "tiny-gpt2"
+    settings = CaptureSettings(seq_len=SEQ_LEN)
+    return capture(tiny_gpt2, tiny_concept_set(), out, settings)
+
+
+@pytest.fixture(scope="module")
+def scored(captured: ResultFolder) -> Expertise:
+    return Expertise(score(captured, settings=ScoreSettings(bootstrap_top=3)))
+
+
+def copy(expertise: Expertise, parent: Path, name: str = "tiny-gpt2") -> ResultFolder:
+    return ResultFolder(shutil.copytree(expertise.folder.path, parent / name))
+
+
+def test_top_units_are_those_of_expertise(scored: Expertise) -> None:
+    built = report_data(scored, 0.7, LIMITS)
+    for key, table in built.experts.items():
+        pd.testing.assert_frame_equal(
+            table, scored.top(key, 12)[table.columns], check_dtype=False
+        )
+        assert table["ap_low"].notna().sum() == 3
+
+
+def test_sentences_are_those_that_excite(scored: Expertise) -> None:
+    built = report_data(scored, 0.7, LIMITS)
+    shown = {int(u) for table in built.experts.values() for u in table["unit"][:4]}
+    assert built.sentences.excited.keys() == shown
+    for unit, table in scored.most_exciting(sorted(shown), 3).items():
+        found = built.sentences.excited[unit]
+        assert found["sentence"].tolist() == table["sentence"].tolist()
+        texts = built.sentences.texts.loc[found["sentence"]]
+        assert texts.tolist() == table["text"].tolist()
+        assert (found["start"] == -1).all()
+
+
+def test_missed_positives_are_the_lowest(scored: Expertise) -> None:
+    built = report_data(scored, 0.7, LIMITS)
+    for key, missed in built.sentences.missed.items():
+        best = int(scored.metric("ap", key).argmax())
+        sentences, labels = scored.members(key)
+        positives = sentences[labels == 1]
+        x_N = scored.responses(np.array([best]))[:, 0]
+        assert set(missed["sentence"]) <= set(positives)
+        lowest = np.sort(x_N[positives])[: len(missed)]
+        np.testing.assert_array_equal(missed["response"], lowest)
+    members = built.sentences.members
+    assert set(members["concept"]) == set(built.concepts["concept"])
+    assert set(members["sentence"]) <= set(built.sentences.texts.index)
+
+
+def test_few_columns_at_once_give_the_same(
+    scored: Expertise, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = report_data(scored, 0.7, LIMITS).sentences
+    monkeypatch.setattr("expertjax.report.sentences._BYTES", 1)
+    again = report_data(scored, 0.7, LIMITS).sentences
+    for unit, table in whole.excited.items():
+        pd.testing.assert_frame_equal(table, again.excited[unit])
+
+
+def test_tokens_are_marked_where_they_are_known(
+    scored: Expertise, tiny_gpt2: Model, tmp_path: Path
+) -> None:
+    folder = copy(scored, tmp_path)
+    write_excited(folder, tiny_gpt2, 2)
+    built = report_data(Expertise(folder), 0.7, LIMITS)
+    best = {int(table["unit"].iloc[0]) for table in built.experts.values()}
+    marked = [built.sentences.excited[unit] for unit in best]
+    assert all(len(table) == 2 for table in marked)
+    assert any((table["end"] > table["start"]).any() for table in marked)
+    # The others are looked up as before.
+    assert {len(t) for t in built.sentences.excited.values()} == {2, 3}
 
 
 @pytest.mark.parametrize(
-    ("holdout", "share"), [(0.0, None), (0.3, "30%"), (0.07, "7%"), (0.125, "12.5%")]
+    ("holdout", "share"), [(0.0, None), (0.3, "30%"), (0.125, "12.5%")]
 )
-def test_facts_say_what_was_held_out(make_data, holdout, share):
-    facts = build.report_data(make_expertise(make_data(), holdout), 0.9).facts
-    said = share and f"{share} of each concept's sentences"
-    assert facts.get("Held out") == said
+def test_held_out_is_said_and_shown(
+    captured: ResultFolder, tmp_path: Path, holdout: float, share: str | None
+) -> None:
+    folder = ResultFolder(shutil.copytree(captured.path, tmp_path / "tiny-gpt2"))
+    for there in ("expertise.zarr", ".blocks/expertise", ".blocks/experts"):
+        shutil.rmtree(folder.path / there, ignore_errors=True)
+    folder.forget("score")
+    result = score(folder, settings=ScoreSettings(holdout=holdout, metrics="ap"))
+    built = report_data(Expertise(result), 0.9, LIMITS)
+    assert built.facts.get("Held out") == (
+        share and f"{share} of each concept's sentences"
+    )
+    assert built.has_held_out == bool(holdout)
+    assert all(table["on_p50"].isna().all() for table in built.experts.values())
+    path = build.build_report(Expertise(result), 0.9)
+    top = model_of(path.read_text("utf-8"))["top"][0]
+    assert set(top["on_p50"]) == {None} and ("held_out" in top) == bool(holdout)
 
 
-def test_without_responses_no_sentences_are_shown(make_data):
-    built = build.report_data(make_expertise(make_data(), 0.0, False), 0.9)
+def test_without_responses_no_sentences_are_shown(
+    scored: Expertise, tmp_path: Path
+) -> None:
+    folder = copy(scored, tmp_path)
+    shutil.rmtree(folder.path / "responses.zarr")
+    run = folder.read_run()["score"] | {"keep_responses": False}
+    folder.forget("score")
+    folder.claim("score", run)
+    built = report_data(Expertise(folder), 0.9)
     assert built.facts["Stored in"].startswith("not kept")
-    assert all(not units for units in built.excited.values())
+    assert not built.sentences.excited and not built.sentences.missed
+    model = model_of(build.build_report(Expertise(folder), 0.9).read_text("utf-8"))
+    assert model["sentences"] == [] and model["units"]["sentences"][0] == []
 
 
-def test_null_and_columns_of_top_units_are_handed_on(make_data):
-    data = make_data()
-    for table in data.experts.values():
-        table["ap_heldout"] = 0.5
-    built = build.report_data(make_expertise(data, 0.3), 0.9)
-    assert built.null is data.null and built.has_held_out
-    for key, table in built.experts.items():
-        pd.testing.assert_frame_equal(table, data.experts[key].head(build.TOP_UNITS))
+def test_several_results_stand_in_one_page(scored: Expertise, tmp_path: Path) -> None:
+    results = [Expertise(copy(scored, tmp_path, f"model-{i}")) for i in range(3)]
+    scores = tmp_path / "glue.csv"
+    scores.write_text("model,score\nmodel-0,1\nmodel-1,2\nmodel-2,2.5\n")
+    settings = CompareSettings(gamma=0.7, top_k=20, benchmarks=(str(scores),))
+    path = build.build_comparison(results, tmp_path / "all", compare(results, settings))
+    html = path.read_text("utf-8")
+    index = json_of(html)
+    assert index["models"] == ["model-0", "model-1", "model-2"]
+    shown = index["comparison"]
+    for m, result in enumerate(results):
+        assert model_of(html, m)["name"] == result.folder.name
+        at = shown["gammas"].index(0.7)
+        experts = (result.metric("ap") >= np.float32(0.7)).sum()
+        assert shown["measures"]["experts"][m][at] == experts
+    assert shown["rankings"]["glue"]["scores"]["model-2"] == 2.5
+    assert "nothing can be concluded" in shown["rankings"]["glue"]["warnings"][0]
+
+
+def json_of(html: str) -> dict:
+    return json.loads(unpack(Reader(html).scripts["index"]))

@@ -1,0 +1,1 @@
+"""Results of other software, made into a result folder of ours."""

@@ -1,0 +1,128 @@
+"""Figures of results, as `ej.plot`: each function returns a matplotlib `Figure`.
+
+    ej.plot.ap_distribution(expertise, "sense/football-1_04_00__").savefig("ap.svg")
+
+They are those of the report. No figure touches matplotlib's global state; a notebook
+shows one that stands last in a cell.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from matplotlib.figure import Figure
+
+from expertjax.analysis import colearning, counts
+from expertjax.analysis import presence as presence_counts
+from expertjax.analysis import ranking as rankings
+from expertjax.analysis.expertise import Expertise
+from expertjax.report import colearning_figures, figures, ranking_figures
+
+__all__ = [
+    "ap_distribution",
+    "best_ap",
+    "best_ap_per_layer",
+    "experts_over_gamma",
+    "experts_per_layer",
+    "overlap",
+    "presence",
+    "ranking",
+]
+
+
+def ap_distribution(expertise: Expertise, concept: str, gamma: float = 0.9) -> Figure:
+    """AP of all units for a concept, beside what chance would give.
+
+    Args:
+      expertise: a result.
+      concept: `group/name`.
+      gamma: expert threshold, marked by a line.
+
+    Raises:
+      InputError: there is no such concept.
+    """
+    row = expertise.concepts.iloc[expertise.row(concept)]
+    null = expertise.null
+    law = null[(null["n_pos"] == row["n_pos"]) & (null["n_neg"] == row["n_neg"])]
+    return figures.ap_distribution(
+        expertise.metric("ap", concept),
+        law,
+        row["chance"],
+        row["null_threshold"],
+        gamma,
+        concept,
+    )
+
+
+def experts_over_gamma(expertise: Expertise, gamma: float = 0.9) -> Figure:
+    """Acquired concepts and experts at every threshold; `gamma` is marked."""
+    return figures.experts_over_gamma(counts.over_gamma(expertise.metric("ap")), gamma)
+
+
+def experts_per_layer(
+    expertise: Expertise, gamma: float = 0.9, concept: str | None = None
+) -> Figure:
+    """Experts in each layer, stacked by site: of all concepts, or of one.
+
+    Raises:
+      InputError: there is no such concept.
+    """
+    if concept is None:
+        ap_CxU = expertise.metric("ap")
+    else:
+        ap_CxU = expertise.metric("ap", concept)[None]
+    table = counts.experts_by_layer_and_site(ap_CxU, expertise.units, gamma)
+    return figures.experts_per_layer(table, gamma)
+
+
+def best_ap(expertise: Expertise, gamma: float = 0.9) -> Figure:
+    """Best AP of each concept beside chance and the 5% threshold, best first."""
+    concepts = expertise.concepts.sort_values("max_ap", ascending=False, kind="stable")
+    return figures.best_ap_overview(concepts, gamma)
+
+
+def best_ap_per_layer(expertise: Expertise) -> Figure:
+    """Best AP of each concept in each layer; concepts of highest AP on top."""
+    table = counts.max_ap_by_layer(
+        expertise.metric("ap"), expertise.units, expertise.concepts
+    )
+    order = table.max(axis=1).sort_values(ascending=False, kind="stable").index
+    return figures.max_ap_heatmap(table.loc[order])
+
+
+def overlap(expertise: Expertise, k: int = 50) -> Figure:
+    """Which concepts share their k best units; like ones stand side by side.
+
+    Raises:
+      InputError: the model has fewer units.
+    """
+    ap_CxU = expertise.metric("ap")
+    units = colearning.top_units(ap_CxU, k)
+    keys = list(expertise.concepts["concept"])
+    found = colearning.overlap(keys, list(units), ap_CxU.shape[1])
+    return colearning_figures.overlap_map(found)
+
+
+def presence(results: Sequence[Expertise], gamma: float = 0.9) -> Figure:
+    """Acquired concepts and experts of several models at every threshold.
+
+    Raises:
+      InputError: two results have one name, or no concept is in all of them.
+    """
+    counted = presence_counts.presence(results, presence_counts.default_gammas(gamma))
+    return ranking_figures.presence_curves(counted, gamma)
+
+
+def ranking(
+    results: Sequence[Expertise], scores: Mapping[str, float], benchmark: str = "score"
+) -> Figure:
+    """r² between expert counts and a benchmark's scores at every threshold.
+
+    Args:
+      results: of three models or more.
+      scores: model -> score.
+      benchmark: name of the scores.
+
+    Raises:
+      InputError: see `presence` and `analysis.ranking.rank`.
+    """
+    found = rankings.rank(presence_counts.presence(results), scores)
+    return ranking_figures.r2_over_gamma(found, benchmark)

@@ -1,0 +1,263 @@
+"""A model's results as the page reads them: columns of numbers, each text once."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from expertjax.analysis import colearning, counts
+from expertjax.report.data import ReportData
+from expertjax.report.limits import Limits
+from expertjax.report.null import expected_counts
+
+_EDGES = np.linspace(0, 1, 101)
+_GAMMAS = np.linspace(0.5, 1, 51)
+
+
+def model_payload(data: ReportData, limits: Limits, top_k: int) -> dict[str, Any]:
+    """Everything that the page shows of one model; plain lists, None for no number.
+
+    Args:
+      data: the results.
+      limits: what is kept of them.
+      top_k: units of each concept that the co-learning map compares.
+    """
+    places = {int(s): i for i, s in enumerate(data.sentences.texts.index)}
+    shown = sorted({int(u) for t in data.experts.values() for u in t["unit"]})
+    return {
+        "name": data.model_name,
+        "facts": data.facts,
+        "gamma": data.gamma,
+        "held_out": data.has_held_out,
+        "runs": runs(data.units),
+        "concepts": _concepts(data),
+        "laws": _laws(data),
+        "top": [_top(data, key, places) for key in data.concepts["concept"]],
+        "members": _members(data, places),
+        "units": _units(data, np.array(shown, int), limits, places),
+        "sentence_numbers": list(places),
+        "sentences": [_clip(text, limits.text) for text in data.sentences.texts],
+        "over": _over(data),
+        "layers": _layers(data),
+        "map": _map(data, top_k),
+    }
+
+
+def numbers(values: ArrayLike, digits: int) -> list[float | int | None]:
+    """Rounded; what is not finite is None, whole numbers are written as such."""
+    values = np.asarray(values)
+    if values.dtype.kind in "iub":
+        return values.astype(int).tolist()
+    rounded = np.round(values.astype(float), digits).tolist()
+    return [one_number(value) for value in rounded]
+
+
+def one_number(value: float) -> float | int | None:
+    """None where it is not finite."""
+    if not np.isfinite(value):
+        return None
+    return int(value) if value == int(value) else float(value)
+
+
+def _significant(values: ArrayLike) -> list[float | int | None]:
+    """Five significant digits."""
+    return [
+        one_number(float(f"{value:.5g}"))
+        for value in np.asarray(values, float).tolist()
+    ]
+
+
+def runs(units: pd.DataFrame) -> dict[str, list[Any]]:
+    """Units that follow each other in one module: first unit, first index, how many."""
+    step = (
+        (units["module"] != units["module"].shift())
+        | (units["unit"].diff() != 1)
+        | (units["index"].diff() != 1)
+    )
+    firsts = np.flatnonzero(step)
+    table = units.iloc[firsts]
+    return {
+        "unit": table["unit"].tolist(),
+        "index": table["index"].tolist(),
+        "count": np.diff([*firsts, len(units)]).tolist(),
+        "module": table["module"].tolist(),
+        "layer": table["layer"].tolist(),
+        "site": table["site"].tolist(),
+    }
+
+
+def _concepts(data: ReportData) -> dict[str, Any]:
+    """[C] columns, and a row of numbers for each concept's charts."""
+    table = data.concepts
+    best_C = data.ap_CxU.argmax(1)
+    best = [data.experts.get(key) for key in table["concept"]]
+    columns = {
+        "key": table["concept"].tolist(),
+        "group": table["group"].tolist(),
+        "n_pos": numbers(table["n_pos"], 0),
+        "n_neg": numbers(table["n_neg"], 0),
+        "chance": numbers(table["chance"], 5),
+        "best": numbers(table["max_ap"], 5),
+        "threshold": numbers(table["null_threshold"], 5),
+        "above": numbers(table["n_above"], 0),
+        "experts": numbers(counts.experts_per_concept(data.ap_CxU, data.gamma), 0),
+        "best_unit": data.units["unit"].to_numpy()[best_C].tolist(),
+        "observed": [np.histogram(ap_U, _EDGES)[0].tolist() for ap_U in data.ap_CxU],
+        "over": [
+            counts.count_at_least(ap_U, _GAMMAS.astype(ap_U.dtype)).tolist()
+            for ap_U in data.ap_CxU
+        ],
+    }
+    if data.has_held_out:
+        columns["held_out"] = [
+            None if t is None else one_number(round(float(t["ap_heldout"].iloc[0]), 5))
+            for t in best
+        ]
+    return columns
+
+
+def _laws(data: ReportData) -> dict[str, list[float | int | None]]:
+    """Units that chance puts into each bin of AP, by "positives,negatives"."""
+    sizes = zip(data.concepts["n_pos"], data.concepts["n_neg"], strict=True)
+    return {
+        f"{n_pos},{n_neg}": _significant(
+            expected_counts(data.null_of(n_pos, n_neg), _EDGES, len(data.units))
+        )
+        for n_pos, n_neg in dict.fromkeys(sizes)
+    }
+
+
+def _top(data: ReportData, key: str, places: dict[int, int]) -> dict[str, Any]:
+    """A concept's top units, and the positives that its best unit misses."""
+    table = data.experts.get(key)
+    if table is None:
+        return {"unit": [], "missed": []}
+    columns = {
+        "unit": table["unit"].tolist(),
+        "ap": numbers(table["ap"], 5),
+        "above": numbers(table["above_chance"].to_numpy(bool), 0),
+        "expert": numbers(
+            counts.is_expert(table["ap"].to_numpy(data.ap_CxU.dtype), data.gamma), 0
+        ),
+        "low": numbers(table["ap_low"], 4),
+        "high": numbers(table["ap_high"], 4),
+        "on_p50": _significant(table["on_p50"]),
+        "on_p90": _significant(table["on_p90"]),
+        "off_mean": _significant(table["off_mean"]),
+    }
+    if "ap_heldout" in table:
+        columns["held_out"] = numbers(table["ap_heldout"], 5)
+    missed = data.sentences.missed.get(key)
+    columns["missed"] = [] if missed is None else _places(missed["sentence"], places)
+    columns["missed_at"] = [] if missed is None else _significant(missed["response"])
+    return columns
+
+
+def _members(data: ReportData, places: dict[int, int]) -> list[list[list[int]]]:
+    """For each concept the shown positives and negatives, as steps from one to next."""
+    table = data.sentences.members
+    rows = dict(list(table.groupby("concept"))) if len(table) else {}
+    members: list[list[list[int]]] = []
+    for key in data.concepts["concept"]:
+        own = rows.get(key)
+        if own is None:
+            members.append([[], []])
+            continue
+        members.append(
+            [
+                _steps(_places(own["sentence"][own["label"] == label], places))
+                for label in (1, 0)
+            ]
+        )
+    return members
+
+
+def _units(
+    data: ReportData, shown: np.ndarray, limits: Limits, places: dict[int, int]
+) -> dict[str, Any]:
+    """Each unit that has a page: its best concepts, its sentences."""
+    column = pd.Series(np.arange(len(data.units)), index=data.units["unit"])
+    ap_CxK = data.ap_CxU[:, column.loc[shown].to_numpy()]
+    best_CxK = np.argsort(-ap_CxK, axis=0, kind="stable")[: limits.concepts]
+    ap_CxK = np.take_along_axis(ap_CxK, best_CxK, 0)
+    none = pd.DataFrame({name: [] for name in ("sentence", "response", "start", "end")})
+    excited = [
+        data.sentences.excited.get(int(unit), none).iloc[: limits.sentences]
+        for unit in shown
+    ]
+    return {
+        "unit": shown.tolist(),
+        "concepts": best_CxK.T.tolist(),
+        "ap": [numbers(ap_C, 4) for ap_C in ap_CxK.T],
+        "sentences": [_places(t["sentence"], places) for t in excited],
+        "responses": [_significant(t["response"]) for t in excited],
+        "marks": [t[["start", "end"]].to_numpy().ravel().tolist() for t in excited],
+    }
+
+
+def _over(data: ReportData) -> dict[str, Any]:
+    over = counts.over_gamma(data.ap_CxU, _GAMMAS)
+    at = counts.over_gamma(data.ap_CxU, [data.gamma])
+    return {
+        "gammas": numbers(_GAMMAS, 2),
+        "acquired": over.acquired.tolist(),
+        "experts": over.experts.tolist(),
+        "units": over.units.tolist(),
+        "at": [int(at.acquired[0]), int(at.experts[0]), int(at.units[0])],
+    }
+
+
+def _layers(data: ReportData) -> dict[str, Any]:
+    """Experts of each concept by layer and site (only cells that have any)."""
+    cells, best = [], counts.max_ap_by_layer(data.ap_CxU, data.units, data.concepts)
+    for row in range(len(data.concepts)):
+        ap_1xU = data.ap_CxU[row : row + 1]
+        table = counts.experts_by_layer_and_site(ap_1xU, data.units, data.gamma)
+        flat = table.to_numpy().ravel()
+        at = np.flatnonzero(flat)
+        cells.append([at.tolist(), flat[at].tolist()])
+    per_cell = data.units.groupby(["layer", "site"]).size()
+    return {
+        "layers": [int(layer) for layer in table.index],
+        "sites": [str(site) for site in table.columns],
+        "units": per_cell.reindex(
+            pd.MultiIndex.from_product([table.index, table.columns]), fill_value=0
+        ).tolist(),
+        "experts": cells,
+        "best": [numbers(row, 4) for row in best.to_numpy()],
+    }
+
+
+def _map(data: ReportData, top_k: int) -> dict[str, Any]:
+    """Which concepts share top units."""
+    k = min(top_k, data.ap_CxU.shape[1])
+    top_CxK = colearning.top_units(data.ap_CxU, k)
+    keys = list(data.concepts["concept"])
+    found = colearning.overlap(keys, list(top_CxK), data.ap_CxU.shape[1])
+    number_U = data.units["unit"].to_numpy()
+    return {
+        "k": k,
+        "num_units": data.ap_CxU.shape[1],
+        "order": colearning.cluster_order(found.overlap).tolist(),
+        "shared": [row[: c + 1].tolist() for c, row in enumerate(found.shared_CxC)],
+        "top": [number_U[row].tolist() for row in top_CxK],
+        "ap": [
+            numbers(ap_U[row], 4)
+            for ap_U, row in zip(data.ap_CxU, top_CxK, strict=True)
+        ],
+    }
+
+
+def _places(sentences: Iterable[int], places: dict[int, int]) -> list[int]:
+    return [places[int(sentence)] for sentence in sentences]
+
+
+def _steps(places: list[int]) -> list[int]:
+    """Ascending numbers as differences, which pack better."""
+    return np.diff(sorted(places), prepend=0).tolist()
+
+
+def _clip(text: str, limit: int) -> str:
+    return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"

@@ -1,0 +1,77 @@
+"""Several models side by side, as the page shows them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from expertjax.analysis.compare import Comparison
+from expertjax.analysis.expertise import Expertise
+from expertjax.analysis.ranking import Ranking
+from expertjax.report.payload import numbers, one_number
+
+_MEASURES = ("acquired", "experts", "experts_share", "units", "units_share")
+
+
+def side_by_side(
+    results: Sequence[Expertise], comparison: Comparison
+) -> dict[str, Any]:
+    """What the page of several models shows beside each of them.
+
+    Args:
+      results: [M] finished results.
+      comparison: of them, by `analysis.compare.compare`.
+    """
+    presence = comparison.presence
+    tables = {r.folder.name: r.concepts.set_index("concept") for r in results}
+    own = [tables[name].loc[list(presence.concepts)] for name in presence.names]
+    return {
+        "models": presence.names,
+        "gammas": numbers(presence.gammas, 4),
+        "at": presence.column(comparison.settings.gamma),
+        "gamma": comparison.settings.gamma,
+        "above_null": presence.above_null,
+        "concepts": list(presence.concepts),
+        "num_units": [model.num_units for model in presence.models],
+        "measures": {
+            measure: [numbers(row, 6) for row in presence.counts(measure)]
+            for measure in _MEASURES
+        },
+        "best": [numbers(table["max_ap"], 5) for table in own],
+        "above": [numbers(table["n_above"], 0) for table in own],
+        "rankings": {
+            name: _ranking(ranking) for name, ranking in comparison.rankings.items()
+        },
+        "agreement": []
+        if comparison.agreement is None
+        else _records(comparison.agreement),
+        "warnings": list(comparison.warnings),
+    }
+
+
+def _ranking(ranking: Ranking) -> dict[str, Any]:
+    """r² at each threshold, the best of it, and what stands against it."""
+    over = {
+        str(measure): {
+            name: numbers(rows[name], 5) for name in ("gamma", "r2", "spearman")
+        }
+        for measure, rows in ranking.table.groupby("measure", sort=False)
+    }
+    return {
+        "scores": {str(name): float(score) for name, score in ranking.scores.items()},
+        "over": over,
+        "best": _records(ranking.best),
+        "predictions": _records(ranking.predictions),
+        "warnings": list(ranking.warnings),
+    }
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    return [
+        {str(name): _plain(value) for name, value in row.items()}
+        for row in table.to_dict("records")
+    ]
+
+
+def _plain(value: Any) -> Any:
+    return one_number(float(value)) if isinstance(value, float) else value

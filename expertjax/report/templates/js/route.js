@@ -1,0 +1,33 @@
+// Where the reader is: "#/concept/group%2Fname?model=m&sort=best.desc". Reloading or
+// sending the address leads to the same place.
+
+function parseRoute(hash) {
+  const [path, query] = hash.replace(/^#\/?/, "").split("?");
+  const [page = "", ...rest] = path.split("/");
+  let id = rest.join("/");
+  try { id = decodeURIComponent(id); } catch { id = ""; }
+  return { page, id, params: new URLSearchParams(query || "") };
+}
+
+function href(page, id = null, params = {}) {
+  const query = new URLSearchParams();
+  if (app.model && app.model.number > 0) query.set("model", app.model.name);
+  for (const [name, value] of Object.entries(params)) {
+    if (value !== null && value !== undefined && value !== "") query.set(name, value);
+  }
+  const text = query.toString();
+  return `#/${page}${id === null ? "" : `/${encodeURIComponent(id)}`}${text ? `?${text}` : ""}`;
+}
+
+// Keeps a setting in the address without leaving the page.
+function keep(name, value) {
+  const { page, id, params } = app.route;
+  if (value === null || value === "") params.delete(name);
+  else params.set(name, value);
+  const text = params.toString();
+  const path = `#/${page}${id ? `/${encodeURIComponent(id)}` : ""}`;
+  history.replaceState(history.state, "", path + (text ? `?${text}` : ""));
+}
+
+const conceptLink = (model, c) => link(href("concept", model.key(c)), model.short(c));
+const unitLink = (model, unit) => link(href("unit", unit), code(model.unitName(unit)));

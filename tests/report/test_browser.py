@@ -1,0 +1,290 @@
+"""The page in a real browser: at a desk and on a phone, by link, search, keyboard."""
+
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from expertjax.report.limits import limits_for
+from expertjax.report.page import model_part, render
+
+playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),
+    None,
+)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+
+SCRIPT = "<script>alert(1)</script>"
+QUOTED = "sense/\"a\" & 'b' <i>-1_04_00__"
+SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
+ROUTES = (
+    "#/overview", "#/concept/sense%2Fconcept_1", "#/unit/UNIT", "#/sentence/10",
+    "#/map", "#/search?q=bird", "#/about", "#/unit/99999", "#/concept/none",
+)  # fmt: skip
+SEARCH_MS, PAINT_MS = 100, 2000
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as started:
+        opened = started.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
+        )
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A report of six concepts, and the number of a unit that it keeps."""
+    from tests.report.conftest import make_data
+
+    names = [QUOTED, *(f"sense/concept_{c}" for c in range(1, 6))]
+    texts = [SCRIPT, *(f"The bird number {i} flew away." for i in range(12))]
+    data = make_data(6, names=names, sentences=texts)
+    path = tmp_path_factory.mktemp("site") / "index.html"
+    path.write_text(render([model_part(data, limits_for(6), 20)]), encoding="utf-8")
+    return path, str(data.experts[names[1]]["unit"].iloc[0])
+
+
+class Visit:
+    """One tab, and everything that went wrong in it."""
+
+    def __init__(self, browser: Any, path: Path, size: str, scheme: str) -> None:
+        width, height = SIZES[size]
+        context = browser.new_context(
+            viewport={"width": width, "height": height},
+            color_scheme=scheme,
+            is_mobile=size == "phone",
+            has_touch=size == "phone",
+        )
+        self.page = context.new_page()
+        self.path, self.wrong = path, []
+        self.page.on("console", self._note)
+        self.page.on("pageerror", lambda error: self.wrong.append(str(error)))
+        self.page.on("dialog", lambda dialog: self.wrong.append(dialog.message))
+        self.page.on("request", self._request)
+
+    def _note(self, message: Any) -> None:
+        if message.type in ("error", "warning"):
+            self.wrong.append(message.text)
+
+    def _request(self, request: Any) -> None:
+        if not request.url.startswith(("file:", "data:", "blob:")):
+            self.wrong.append(request.url)
+
+    def open(self, route: str = "") -> Any:
+        self.page.goto("about:blank")
+        self.page.goto(f"file://{self.path}{route}")
+        self.page.wait_for_selector("html[data-ready]")
+        return self.page
+
+    def draw(self) -> None:
+        """Brings every chart into view and waits for it."""
+        for plot in self.page.query_selector_all(".plot"):
+            plot.scroll_into_view_if_needed()
+        self.page.wait_for_function(
+            "[...document.querySelectorAll('.plot')].every(p => p.dataset.drawn)"
+        )
+
+
+@pytest.fixture
+def visit(browser: Any, site: tuple[Path, str]) -> Iterator[Callable[..., Visit]]:
+    visits = []
+
+    def start(
+        size: str = "desktop", scheme: str = "light", path: Path | None = None
+    ) -> Visit:
+        visits.append(Visit(browser, path or site[0], size, scheme))
+        return visits[-1]
+
+    yield start
+    for each in visits:
+        each.page.context.close()
+
+
+@pytest.mark.parametrize(("size", "scheme"), [("desktop", "light"), ("phone", "dark")])
+def test_every_page_opens(visit, site, size: str, scheme: str) -> None:
+    tab = visit(size, scheme)
+    for route in ROUTES:
+        page = tab.open(route.replace("UNIT", site[1]))
+        tab.draw()
+        assert page.inner_text("main h1").strip(), route
+        assert tab.wrong == [], route
+        width = page.evaluate("document.documentElement.scrollWidth")
+        assert width <= SIZES[size][0], f"{route} is wider than the screen"
+    theme = page.evaluate("document.documentElement.dataset.theme")
+    assert theme == scheme
+    page.click("#theme")
+    assert page.evaluate("document.documentElement.dataset.theme") != scheme
+
+
+def test_sorting_says_so_and_is_kept_by_the_link(visit) -> None:
+    tab = visit()
+    page = tab.open("#/overview")
+    first = "main table tbody tr:first-child th"
+    heads = page.locator("main table thead th").filter(has_text="experts at")
+    before = page.inner_text(first)
+    heads.first.locator("button").click()
+    assert heads.first.get_attribute("aria-sort") == "descending"
+    heads.first.locator("button").click()
+    assert heads.first.get_attribute("aria-sort") == "ascending"
+    counts = (
+        page.locator("main table")
+        .first.locator("tbody tr")
+        .evaluate_all("rows => rows.map(row => Number(row.cells[8 - 1].textContent))")
+    )
+    assert counts == sorted(counts) and len(counts) == 6
+    after = page.inner_text(first)
+    link = page.url.partition("#")[2]
+    assert "sort.concepts=experts.asc" in link
+    again = visit().open(f"#{link}")
+    assert again.inner_text(first) == after and before
+    assert tab.wrong == []
+
+
+def test_search_finds_concepts_units_and_words(visit, site) -> None:
+    tab = visit()
+    page = tab.open()
+    page.keyboard.press("/")
+    page.keyboard.type("number 7")
+    page.wait_for_selector("#found-sentence")
+    assert page.inner_text("main [role=status]").startswith("0 concepts")
+    page.fill("#search", "concept_3")
+    page.wait_for_selector("#found-concept")
+    page.fill("#search", "transformer.h.1.mlp.c_fc[0]")  # has no page of its own
+    page.wait_for_selector("#found-unit")
+    page.fill("#search", site[1])
+    page.wait_for_selector("#found-unit")
+    assert "q=" in page.url
+    page.click("#found-unit ~ ul a >> nth=0")
+    page.wait_for_selector("text=What excites it")
+    page.go_back()
+    page.wait_for_selector("main [role=status]")
+    assert tab.wrong == []
+
+
+def test_text_stays_text(visit) -> None:
+    tab = visit()
+    page = tab.open("#/sentence/10")
+    assert page.inner_text("blockquote") == SCRIPT
+    page = tab.open("#/overview")
+    page.click(f"main table a:has-text('{QUOTED[6:9]}')")
+    page.wait_for_selector("text=Nearest concepts")
+    assert page.inner_text("main h1") == QUOTED.removeprefix("sense/")
+    tab.draw()
+    assert page.query_selector("main i") is None
+    assert tab.wrong == []
+
+
+def test_marks_a_token(visit, site) -> None:
+    page = visit().open(f"#/unit/{site[1]}")
+    marks = page.locator("main mark").all_inner_texts()
+    assert marks and set(marks) <= {"bird", SCRIPT[4:8]}
+
+
+def test_table_leaves_as_csv(visit) -> None:
+    page = visit().open("#/overview")
+    with page.expect_download() as download:
+        page.locator("main .table").first.get_by_text("Save as CSV").click()
+    text = Path(download.value.path()).read_bytes().decode()
+    lines = text.split("\r\n")
+    assert lines[0].startswith("concept,best AP,chance,5% threshold")
+    assert len(lines) == 6 + 2 and '"sense/""a"" & \'b\' <i>-1_04_00__"' in text
+
+
+def test_a_click_on_the_map_shows_the_shared_units(visit) -> None:
+    tab = visit()
+    page = tab.open("#/map?a=sense%2Fconcept_1&b=sense%2Fconcept_2")
+    tab.draw()
+    chosen = page.eval_on_selector_all("main select", "all => all.map(s => s.value)")
+    assert chosen == ["sense/concept_1", "sense/concept_2"]
+    box = page.locator(".plot .nsewdrag").bounding_box()
+    page.mouse.click(box["x"] + box["width"] * 0.92, box["y"] + box["height"] * 0.08)
+    page.wait_for_function(
+        "[...document.querySelectorAll('main select')]"
+        ".map(s => s.value).join() !== 'sense/concept_1,sense/concept_2'"
+    )
+    assert "a=" in page.url and tab.wrong == []
+
+
+def test_keyboard_reaches_the_results_first(visit) -> None:
+    page = visit().open("#/overview")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.id") == "skip"
+    page.locator("main table a").first.press("Enter")
+    page.wait_for_selector("text=Nearest concepts")
+    assert page.evaluate("document.activeElement.tagName") == "H1"
+
+
+def axe_source() -> str:
+    """Axe-core, from its Python package or from a file."""
+    given = os.environ.get("EXPERTJAX_AXE")
+    if given:
+        return Path(given).read_text("utf-8")
+    package = pytest.importorskip("axe_playwright_python", reason="needs axe-core")
+    return (Path(package.__file__).parent / "axe.min.js").read_text("utf-8")
+
+
+@pytest.mark.parametrize(("size", "scheme"), [("desktop", "dark"), ("phone", "light")])
+def test_nothing_serious_bars_anyone(visit, site, size: str, scheme: str) -> None:
+    tab = visit(size, scheme)
+    source = axe_source()
+    for route in ROUTES:
+        page = tab.open(route.replace("UNIT", site[1]))
+        tab.draw()
+        for details in page.query_selector_all(".numbers summary"):
+            details.click()
+        page.evaluate(source)
+        found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+        serious = [
+            (rule["id"], [node["html"][:200] for node in rule["nodes"][:3]])
+            for rule in found["violations"]
+            if rule["impact"] in ("serious", "critical")
+        ]
+        assert serious == [], route
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """300 concepts x 100,000 units, with sentences of random words."""
+    from tests.report.conftest import make_data
+
+    draw = np.random.default_rng(0)
+    letters = draw.integers(97, 123, (4000, 7)).astype(np.uint8)
+    words = [bytes(row).decode() for row in letters]
+    rows = draw.integers(0, len(words), (20_000, 18))
+    texts = [" ".join(words[i] for i in row) for row in rows]
+    limits = limits_for(300)
+    data = make_data(300, 100_000, 12, sentences=texts, top=limits.units)
+    path = tmp_path_factory.mktemp("large") / "index.html"
+    path.write_text(render([model_part(data, limits, 50)]), encoding="utf-8")
+    return path
+
+
+def test_a_large_report_is_quick(visit, large: Path) -> None:
+    tab = visit(path=large)
+    page = tab.open()
+    paint = page.evaluate(
+        "performance.getEntriesByName('first-contentful-paint')[0].startTime"
+    )
+    ready = page.evaluate("performance.now()")
+    taken = []
+    for query in ("qu", "concept_1", "mlp.c_fc[", "ab cd", "e"):
+        page.fill("#search", query)
+        shown = page.locator("main [role=status]")
+        shown.filter(has_text=f"“{query}”").wait_for()
+        taken.append(float(shown.get_attribute("data-milliseconds")))
+    size = large.stat().st_size
+    print(f"{size:,} bytes; first paint {paint:.0f} ms, ready {ready:.0f} ms;")
+    print(f"search {', '.join(f'{ms:.1f}' for ms in taken)} ms")
+    assert size < 10e6 and paint < PAINT_MS
+    assert max(taken) < SEARCH_MS
+    assert re.search(r"1\d,\d{3} sentences", page.inner_text("main [role=status]"))
+    assert tab.wrong == []
