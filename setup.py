@@ -37,13 +37,17 @@ setup(
         "transformers>=5.0",
     ],
     extras_require={
+        "docs": ["pdoc>=15"],
         "gcs": ["etils[epath-gcs]>=1.9"],
         "onnx": ["onnx>=1.17"],
         "test": [
             "axe-playwright-python>=0.1.4",
             "etils[epath-gcs]>=1.9",
+            "ipykernel>=6.29",
             "mypy>=1.15",
+            "nbclient>=0.10",
             "onnx>=1.17",
+            "pdoc>=15",
             "playwright>=1.50",
             "pytest>=8",
             "ruff>=0.12",

@@ -13,6 +13,7 @@ little more than importing jax.
 """
 
 import importlib
+from pathlib import Path
 from typing import Any
 
 _WHERE = {
@@ -29,13 +30,14 @@ _WHERE = {
     "UnitEdit": "expertjax.models.unit_edits",
     "UnitTable": "expertjax.models.sites",
     "average_precision": "expertjax.scoring.average_precision",
-    "capture": "expertjax.api",
+    "capture": "expertjax.capturing.capture",
     "capture_costs": "expertjax.api",
     "compare": "expertjax.analysis.compare",
     "find_experts": "expertjax.api",
     "generate": "expertjax.api",
     "load_concepts": "expertjax.api",
     "load_model": "expertjax.checkpoints.load",
+    "make_concepts": "expertjax.concepts.make",
     "perplexity": "expertjax.generation.perplexity",
     "presence": "expertjax.analysis.presence",
     "rank": "expertjax.analysis.ranking",
@@ -44,7 +46,12 @@ _WHERE = {
     "token_activations": "expertjax.capturing.activations",
 }
 _MODULES = {"plot": "expertjax.plot"}
-__all__ = sorted([*_WHERE, *_MODULES])
+__all__ = sorted([*_WHERE, *_MODULES], key=str.swapcase)  # functions, then classes
+
+EXAMPLE_MODEL: Path
+"""Folder of the small GPT-2 that comes with the package."""
+EXAMPLE_CONCEPTS: Path
+"""Folder of the concepts that come with it: 34 topics of WordNet."""
 __version__ = "0.1.0"
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 from jax.sharding import Mesh
 
 from expertjax.analysis import expertise as analysis
-from expertjax.capturing import capture as capture_room
+from expertjax.capturing.capture import capture
 from expertjax.capturing.cost import capture_cost
 from expertjax.capturing.excited import write_excited
 from expertjax.capturing.prepare import prepare
@@ -102,7 +102,7 @@ def generate(
     seeds: Sequence[int] = (0,),
     **settings: Any,
 ) -> pd.DataFrame:
-    """Writes texts; see `expertjax.generation.generate.generate`.
+    """Writes a text for every edit, prompt and seed.
 
     Args:
       model: of a causal family.
@@ -110,23 +110,19 @@ def generate(
       edit: one or several; None leaves the model as it is.
       seeds: a text each.
       **settings: of `GenerateSettings`.
+
+    Returns:
+      a row for each text: the numbers of its edit and prompt, seed, context (the
+      prompt), continuation, sentence (both), num_tokens.
+
+    Raises:
+      InputError: see `expertjax.generation.generate.generate`.
     """
     prompts = [prompt] if isinstance(prompt, str) else list(prompt)
     edits = [edit] if edit is None or isinstance(edit, UnitEdit) else list(edit)
     return generate_room.generate(
         model, prompts, edits, list(seeds), GenerateSettings(**settings)
     )
-
-
-def capture(
-    model: Model,
-    concepts: ConceptSet,
-    out: Path | str,
-    settings: CaptureSettings | None = None,
-    mesh: Mesh | None = None,
-) -> ResultFolder:
-    """Captures responses; see `expertjax.capturing.capture.capture`."""
-    return capture_room.capture(model, concepts, out, settings, mesh)
 
 
 def score(
@@ -136,7 +132,19 @@ def score(
     settings: ScoreSettings | None = None,
     mesh: Mesh | None = None,
 ) -> Expertise:
-    """Scores captured responses; see `expertjax.scoring.score.score`."""
+    """Scores captured responses: all units against all concepts.
+
+    Args:
+      responses: from `capture`, or its folder.
+      concepts: other concepts over the same sentences; by default those of the
+        capture.
+      out: folder for the result, by default the same one.
+      settings: see `ScoreSettings`.
+      mesh: for accelerators; defaults to all devices of this process.
+
+    Raises:
+      InputError: see `expertjax.scoring.score.score`.
+    """
     if not isinstance(responses, ResultFolder):
         responses = ResultFolder(responses)
     return Expertise(scoring_room.score(responses, concepts, out, settings, mesh))

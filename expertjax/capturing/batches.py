@@ -145,8 +145,8 @@ class BatchPlan:
 
     def shapes(self, blocks: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
         """The distinct (B, T) that some blocks are run at, in this order."""
-        buckets = np.concatenate([self.bucket_N[slice(*block)] for block in blocks])
-        return [(self.batch_size(T), T) for T in dict.fromkeys(buckets.tolist())]
+        buckets = [T for block in blocks for T in self.bucket_N[slice(*block)].tolist()]
+        return [(self.batch_size(T), T) for T in dict.fromkeys(buckets)]
 
     def batches(self, pool: TokenizedPool, start: int, stop: int) -> Iterator[Batch]:
         """The batches of one block."""

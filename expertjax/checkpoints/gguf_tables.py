@@ -19,7 +19,7 @@ class Architecture:
     Attributes:
       model_type: Hugging Face's.
       class_name: Hugging Face's class, for `architectures` in config.json.
-      numbers: metadata key after "<architecture>." -> attribute of config.json.
+      numbers: metadata key without the architecture -> attribute of config.json.
       modules: GGUF tensor without ".weight" -> torch module, or the parameter.
       fixed: attributes that are always so.
       defaults: attributes where the metadata does not say, as in llama.cpp.

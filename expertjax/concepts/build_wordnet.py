@@ -4,18 +4,24 @@ The gloss of a hyponym of *bird* describes a bird, so definitions and examples
 of all of them are the positives of the topic. The defined words themselves are
 left out: a concept should not be recognisable by its list of names alone.
 Negatives are texts of other topics and of nouns outside all topics.
+
+Topics are either named (`build_concepts`, which draws by itself) or found
+(`find_topics`, whose draws are those of all other sources).
 """
 
+import collections
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from expertjax.concepts.drafts import Draft, Drafts
 from expertjax.concepts.files import Concept
+from expertjax.concepts.inventory import concept_name
+from expertjax.concepts.settings import BuildSettings
 from expertjax.concepts.wordnet import WordNet, read_licence, read_wordnet
 from expertjax.concepts.wordnet_topics import (
-    BuildSettings,
     Topic,
     choose_topics,
     named_topics,
@@ -24,11 +30,13 @@ from expertjax.concepts.wordnet_topics import (
 from expertjax.concepts.write import write_concepts
 from expertjax.errors import InputError
 
+_WORD = re.compile(r"\w+")
+
 
 def build_folder(
     folder: str | Path,
     out: str | Path,
-    roots: Sequence[str] = (),
+    roots: Sequence[str],
     settings: BuildSettings | None = None,
     overwrite: bool = False,
 ) -> list[Concept]:
@@ -45,15 +53,14 @@ def build_folder(
 
 def build_concepts(
     wordnet: WordNet,
-    roots: Sequence[str] = (),
+    roots: Sequence[str],
     settings: BuildSettings | None = None,
 ) -> list[Concept]:
     """One *sense* concept per root, the same for the same seed and roots.
 
     Args:
       wordnet: the database.
-      roots: sense keys such as `bird%1:05:00::`; none means every noun synset
-        with enough texts, without those that nest too much (`choose_topics`).
+      roots: sense keys such as `bird%1:05:00::`.
       settings: sizes and seed.
 
     Raises:
@@ -61,10 +68,7 @@ def build_concepts(
         nothing is left for negatives.
     """
     settings = settings or BuildSettings()
-    if roots:
-        topics = named_topics(wordnet, roots, settings)
-    else:
-        topics = choose_topics(wordnet, settings)
+    topics = named_topics(wordnet, roots, settings)
     draw = np.random.default_rng(settings.seed)
     positives = [_sample(topic.texts, settings.max_positives, draw) for topic in topics]
     pool = _negative_pool(wordnet, topics, positives, settings, draw)
@@ -78,9 +82,57 @@ def build_concepts(
     return concepts
 
 
-def concept_name(sense_key: str) -> str:
-    """The reference's file name of a sense key: bird-1_05_00__."""
-    return sense_key.translate(str.maketrans("%:/", "-__"))
+def find_topics(wordnet: WordNet, settings: BuildSettings) -> Drafts:
+    """Every noun synset with enough texts, without those that nest too much.
+
+    Raises:
+      InputError: no synset has `min_positives` texts.
+    """
+    topics = choose_topics(wordnet, settings)
+    nouns = (synset for synset in wordnet.synsets.values() if synset.part == "n")
+    texts = [text for synset in nouns for text in usable_texts(synset, settings)]
+    row_of = {text: row for row, text in enumerate(dict.fromkeys(texts))}
+    rows_of_word: dict[str, list[int]] = {}
+    for text, row in row_of.items():
+        for word in set(_WORD.findall(text.lower())):
+            rows_of_word.setdefault(word, []).append(row)
+    drafts: list[Draft] = []
+    texts = list(row_of)
+    for topic in topics:
+        positives = np.array([row_of[text] for text in topic.texts], np.int32)
+        drafts.append(
+            Draft(
+                group="sense",
+                name=concept_name(topic.sense_key),
+                positives=positives,
+                barred=np.setdiff1d(_naming(topic, texts, rows_of_word), positives),
+                # Topics come narrow ones first, which are the more telling.
+                prominence=-len(drafts),
+                words=topic.root.lemmas,
+                definition=topic.root.definition,
+            )
+        )
+    return Drafts("wordnet", texts, drafts, collections.Counter())
+
+
+def _naming(
+    topic: Topic, texts: Sequence[str], rows_of_word: Mapping[str, Sequence[int]]
+) -> np.ndarray:
+    """Rows of the texts that name the topic."""
+    named = _names(topic)
+    rows = {
+        row
+        for lemma in topic.root.lemmas
+        for start in _WORD.findall(lemma.lower())[:1]
+        for word in (start, f"{start}s", f"{start}es")
+        for row in rows_of_word.get(word, ())
+    }
+    return np.array(sorted(row for row in rows if named.search(texts[row])), np.int32)
+
+
+def _names(topic: Topic) -> re.Pattern[str]:
+    words = "|".join(re.escape(lemma) for lemma in topic.root.lemmas)
+    return re.compile(rf"\b(?:{words})(?:s|es)?\b", re.IGNORECASE)
 
 
 def _negative_pool(
@@ -108,8 +160,7 @@ def _negative_pool(
 
 def _negatives(topic: Topic, pool: Sequence[str]) -> tuple[str, ...]:
     """Texts of the pool from outside the closure that do not name the topic."""
-    words = "|".join(re.escape(lemma) for lemma in topic.root.lemmas)
-    named = re.compile(rf"\b(?:{words})(?:s|es)?\b", re.IGNORECASE)
+    named = _names(topic)
     return tuple(
         text for text in pool if text not in topic.inside and not named.search(text)
     )

@@ -135,14 +135,15 @@ def _read_concept(path: Path, group: str, name: str) -> Concept:
     if named != f"{group}/{name}":
         problems.append(f"is {named}, but concept_list.csv calls it {group}/{name}")
     for label in _LABELS:
-        problems += _first_problem(f"sentences.{label}", sentences[label])
+        problems += first_problem(f"sentences.{label}", sentences[label])
     if problems:
         raise InputError(f"{path}: {'; '.join(problems)}")
     positives, negatives = (tuple(sentences[label]) for label in _LABELS)
     return Concept(group, name, positives, negatives)
 
 
-def _first_problem(what: str, sentences: Any) -> list[str]:
+def first_problem(what: str, sentences: Any) -> list[str]:
+    """What is wrong with a list of sentences, first of all; [] if nothing is."""
     if not isinstance(sentences, list) or not sentences:
         return [f"{what} should be a list and not empty"]
     for number, text in enumerate(sentences):

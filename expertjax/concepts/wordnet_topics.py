@@ -5,46 +5,15 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from expertjax.concepts.glosses import as_sentence
+from expertjax.concepts.settings import BuildSettings
 from expertjax.concepts.wordnet import Synset, WordNet
 from expertjax.errors import InputError, join_problems
 
-# Topics chosen automatically share at most this part of their texts (Jaccard).
+# Topics chosen automatically share at most this part of their texts (Jaccard),
+# unless --max_jaccard says otherwise.
 MAX_SHARED = 0.5
 # ... and hold at most this many times `max_positives` texts: *object* is no topic.
 MAX_BREADTH = 10
-
-
-@dataclass(frozen=True)
-class BuildSettings:
-    """How many sentences, how long (in words), and the seed of the draws.
-
-    Raises:
-      InputError: a value is out of range.
-    """
-
-    min_positives: int = 100
-    max_positives: int = 1000
-    num_negatives: int = 1000
-    min_words: int = 5
-    max_words: int = 30
-    seed: int = 1234
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.min_positives <= self.max_positives:
-            raise InputError(
-                f"--min_positives={self.min_positives} and --max_positives="
-                f"{self.max_positives}: expected 1 <= min <= max"
-            )
-        if not 1 <= self.min_words <= self.max_words:
-            raise InputError(
-                f"--min_words={self.min_words} and --max_words={self.max_words}: "
-                "expected 1 <= min <= max"
-            )
-        if self.num_negatives < 1 or self.seed < 0:
-            raise InputError(
-                f"--num_negatives={self.num_negatives}, --seed={self.seed}: expected "
-                "at least 1 negative and a seed of 0 or more"
-            )
 
 
 @dataclass(frozen=True)
@@ -78,9 +47,10 @@ def choose_topics(wordnet: WordNet, settings: BuildSettings) -> list[Topic]:
         topic = _topic(wordnet, root, settings)
         if settings.min_positives <= len(topic.texts) <= limit:
             found.append(topic)
+    most = MAX_SHARED if settings.max_jaccard is None else settings.max_jaccard
     kept: list[Topic] = []
     for topic in sorted(found, key=lambda one: (len(one.texts), one.root.offset)):
-        if all(_shared(topic, other) <= MAX_SHARED for other in kept):
+        if all(_shared(topic, other) <= most for other in kept):
             kept.append(topic)
     if not kept:
         raise InputError(

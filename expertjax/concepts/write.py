@@ -1,8 +1,8 @@
 """Writes concept folders in the format of ml-selfcond (the reference).
 
-<out>/concept_list.csv        columns group,concept
-<out>/concepts.csv            a table for people: sizes and lengths
-<out>/<group>/<concept>.json  concept, group, source, sentences
+OUT/concept_list.csv      columns group,concept
+OUT/concepts.csv          a table for people: sizes and lengths
+OUT/GROUP/CONCEPT.json    concept, group, source, sentences
 """
 
 import csv
@@ -10,7 +10,7 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from expertjax.concepts.files import Concept, check_name
@@ -41,11 +41,11 @@ def write_concepts(
     out = Path(out).absolute()
     concepts = sorted(concepts, key=lambda concept: concept.key)
     _check_concepts(concepts)
-    _check_target(out, overwrite)
+    check_target(out, overwrite)
     # A sibling, so that the final rename stays on one file system.
     partial = out.with_name(f".{out.name}.partial-{os.getpid()}")
     try:
-        for path, text in _files(concepts, source, notices or {}).items():
+        for path, text in _files(concepts, source, notices or {}):
             (partial / path).parent.mkdir(parents=True, exist_ok=True)
             (partial / path).write_text(text, encoding="utf-8", newline="\n")
         _replace(partial, out)
@@ -58,13 +58,13 @@ def write_concepts(
 
 def _files(
     concepts: Sequence[Concept], source: str, notices: Mapping[str, str]
-) -> dict[str, str]:
-    files = dict(notices)
-    files["concept_list.csv"] = _csv(
-        ["group", "concept"], [[one.group, one.name] for one in concepts]
-    )
+) -> Iterator[tuple[str, str]]:
+    """(path, text), one after the other: a large set is never all in memory."""
+    yield from notices.items()
+    names = [[one.group, one.name] for one in concepts]
+    yield "concept_list.csv", _csv(["group", "concept"], names)
     columns = ["concept", "group", "n_pos", "n_neg", "mean_words"]
-    files["concepts.csv"] = _csv(columns, [_summary(one) for one in concepts])
+    yield "concepts.csv", _csv(columns, [_summary(one) for one in concepts])
     for one in concepts:
         sentences = {"positive": one.positives, "negative": one.negatives}
         content = {
@@ -74,8 +74,7 @@ def _files(
             "sentences": sentences,
         }
         text = json.dumps(content, ensure_ascii=False, indent=1)
-        files[f"{one.key}.json"] = text + "\n"
-    return files
+        yield f"{one.key}.json", text + "\n"
 
 
 def _summary(one: Concept) -> list[object]:
@@ -115,7 +114,12 @@ def _check_concepts(concepts: Sequence[Concept]) -> None:
         raise InputError(join_problems("concepts cannot be written:", problems))
 
 
-def _check_target(out: Path, overwrite: bool) -> None:
+def check_target(out: Path, overwrite: bool) -> None:
+    """Refuses to write where something else stands.
+
+    Raises:
+      InputError: `out` is a file, or a folder that may not be replaced.
+    """
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: is a file; expected the name of a folder (--out)")
     if not out.exists() or not any(out.iterdir()):

@@ -180,7 +180,7 @@ class Rotary(NamedTuple):
 
 
 def rotary_frequencies(width: int, theta: float) -> np.ndarray:
-    """[width / 2] radians per position: theta ** (-2 i / width)."""
+    """[width / 2] radians per position: `theta ** (-2 i / width)`."""
     return 1.0 / theta ** (np.arange(0, width, 2, dtype=np.float64) / width)
 
 

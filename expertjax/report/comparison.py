@@ -17,14 +17,15 @@ from expertjax.report import colearning_figures, drawing, ranking_figures
 from expertjax.stores import paths
 
 _MAX_CSV = 300  # concepts; larger matrices are written as Parquet
-_PAIRS = 100
+_PAIRS = 100  # of concepts, in pairs.csv
+_FEW_MODELS = 4  # of more, the summary does not show each alone
 
 
 def write_comparison(folder: Path | str, comparison: Comparison) -> list[Path]:
     """Writes all tables and figures; everything is made before the first is written.
 
     In `folder`: presence.csv, layers.csv, presence.png, depth.png; with benchmarks
-    ranking.csv, ranking.json, and r2_<benchmark>.png, scores_<benchmark>.png; with
+    ranking.csv, ranking.json, and `r2_BENCHMARK.png`, `scores_BENCHMARK.png`; with
     several models colearning_models.csv. In `folder/<model name>`: overlap.csv (Parquet
     from 300 concepts on), nearest.csv, pairs.csv, overlap.png and, with groups,
     groups.csv and groups.png. Every figure is an SVG file as well.
@@ -164,9 +165,12 @@ def summary(comparison: Comparison, num_pairs: int = 5) -> str:
             at = ranking.best.iloc[ranking.best["r2"].argmax()]["gamma"]
             parts += [f"at γ* = {at:g}:", _models_at(comparison, at, ranking.scores)]
     if comparison.agreement is not None:
-        parts += ["do models agree on which concepts share experts?"]
-        parts += [_text(comparison.agreement)]
-    for model in comparison.colearning:
+        parts += _agreement_text(comparison.agreement)
+    few = len(comparison.colearning) <= _FEW_MODELS
+    if comparison.groups is not None and not few:
+        parts += ["mean overlap of concepts in one group and across groups:"]
+        parts += [_text(_groups_of_models(comparison))]
+    for model in comparison.colearning if few else ():
         expected = settings.top_k / model.found.num_units
         parts += [
             f"{model.model}: concepts that share most of their top {settings.top_k} "
@@ -177,6 +181,16 @@ def summary(comparison: Comparison, num_pairs: int = 5) -> str:
             parts += [_text(model.groups)]
     parts += [f"warning: {warning}" for warning in comparison.warnings]
     return "\n\n".join(parts)
+
+
+def _agreement_text(agreement: pd.DataFrame) -> list[str]:
+    """All pairs of models, or how far they spread where there are many."""
+    about = "do models agree on which concepts share experts?"
+    if len(agreement) <= _FEW_MODELS**2:
+        return [about, _text(agreement)]
+    spread = agreement[["spearman", "p", "neighbours", "expected"]]
+    spread = spread.describe().loc[["min", "50%", "max"]]
+    return [f"{about} {len(agreement)} pairs:", spread.to_string(float_format="%.4g")]
 
 
 def _models_at(

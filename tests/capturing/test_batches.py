@@ -73,6 +73,7 @@ def test_every_row_is_run_once_and_in_order(
             assert (batch.tokens[fill] == PAD).all()
     assert following == 90
     assert plan.shapes(blocks) == list(dict.fromkeys(shapes))
+    assert plan.shapes([]) == []  # of a process that has no block to run
 
 
 def test_a_sentence_stands_in_the_same_batch_whichever_blocks_are_run():

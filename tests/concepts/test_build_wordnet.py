@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 
 import expertjax.concepts.write as write_room
-from expertjax.concepts.build_wordnet import build_concepts, build_folder, concept_name
+from expertjax.concepts.build_wordnet import build_concepts, build_folder, find_topics
 from expertjax.concepts.files import Concept, read_concepts
+from expertjax.concepts.inventory import concept_name
+from expertjax.concepts.settings import BuildSettings
 from expertjax.concepts.wordnet import read_wordnet
-from expertjax.concepts.wordnet_topics import BuildSettings, choose_topics
+from expertjax.concepts.wordnet_topics import choose_topics
 from expertjax.concepts.write import write_concepts
 from expertjax.errors import InputError
 
@@ -97,7 +99,7 @@ def test_automatic_topics_do_not_nest_much(tiny_wordnet: Path):
 
 def test_no_topic_is_large_enough(tiny_wordnet: Path):
     with pytest.raises(InputError, match="lower --min_positives"):
-        build_concepts(read_wordnet(tiny_wordnet), [], BuildSettings())
+        find_topics(read_wordnet(tiny_wordnet), BuildSettings())
 
 
 @pytest.mark.parametrize(
