@@ -1,7 +1,7 @@
 """Flags that several programs share, and the settings they make."""
 
 import dataclasses
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from absl import flags
 
@@ -172,7 +172,12 @@ def start_processes() -> None:
     processes.start(FLAGS.coordinator, FLAGS.num_processes, FLAGS.process_id)
 
 
-def settings_from_flags(cls: type[Settings]) -> Settings:
-    """A settings dataclass from the flags that have its fields' names."""
+def settings_from_flags(cls: type[Settings], **given: Any) -> Settings:
+    """A settings dataclass from the flags that have its fields' names.
+
+    Args:
+      cls: the dataclass.
+      **given: fields that are not what their flag holds.
+    """
     names = {field.name for field in dataclasses.fields(cls)} & set(FLAGS)  # type: ignore[arg-type]
-    return cls(**{name: FLAGS[name].value for name in names})
+    return cls(**{name: FLAGS[name].value for name in names} | given)

@@ -17,6 +17,7 @@ from expertjax.capturing.prepare import prepare
 from expertjax.capturing.settings import CaptureSettings
 from expertjax.checkpoints.load import Model, load_model
 from expertjax.checkpoints.series import Member, expand
+from expertjax.concepts.corpora import read_texts
 from expertjax.concepts.files import check_name, read_concepts
 from expertjax.concepts.pool import ConceptSet, build_concept_set
 from expertjax.errors import InputError
@@ -24,6 +25,10 @@ from expertjax.generation import generate as generate_room
 from expertjax.generation.interventions import Intervention, make_edit
 from expertjax.generation.settings import GenerateSettings
 from expertjax.models.unit_edits import UnitEdit
+from expertjax.probing import run as probing_room
+from expertjax.probing.run import ProbeResults
+from expertjax.probing.settings import ProbeSettings
+from expertjax.probing.tasks import read_tasks
 from expertjax.runtime import processes
 from expertjax.runtime.compile_cache import keep_compiled
 from expertjax.runtime.mesh import make_mesh
@@ -32,7 +37,7 @@ from expertjax.scoring import score as scoring_room
 from expertjax.scoring.settings import ScoreSettings
 from expertjax.storeless import capture_and_score
 from expertjax.stores.folder import ResultFolder
-from expertjax.stores.paths import as_path
+from expertjax.stores.paths import as_path, write_atomically
 
 _ASSETS = Path(__file__).parent / "assets"
 EXAMPLE_MODEL = _ASSETS / "models" / "gpt2_wordnet"
@@ -295,6 +300,53 @@ def capture_costs(
     return pd.DataFrame(rows)
 
 
+def probe_models(
+    models: Sequence[str],
+    tasks: Sequence[Path | str],
+    out: Path | str,
+    settings: ProbeSettings | None = None,
+    names: Sequence[str] = (),
+    text: str = "",
+    job: FindSettings | None = None,
+) -> ProbeResults:
+    """Linear probes and held-out perplexity of several models, as tables in `out`.
+
+    Can be interrupted at any moment and called again: finished models are kept.
+
+    Args:
+      models: as for `find_experts`.
+      tasks: concept folders and labelled tables.
+      out: gets `probes.csv`, `models.csv`, `benchmark_<score>.csv`, `accuracy.png`.
+      settings: see `ProbeSettings`.
+      names: as for `find_experts`.
+      text: on which causal models are judged, see `concepts.corpora.read_texts`; ""
+        for none.
+      job: whose mesh, shard_models and compile_cache are used.
+
+    Raises:
+      InputError: see `read_tasks`, `read_texts`, `probing.run.probe_models`.
+    """
+    from expertjax.report.probe_figures import accuracy_png  # brings matplotlib
+
+    settings, job = settings or ProbeSettings(), job or FindSettings()
+    members = job.shard(_expand(models, names))
+    task_set = read_tasks(tasks, settings)
+    texts = read_texts(text) if text else []
+    keep_compiled(job.compile_cache)
+    mesh, out = make_mesh(job.mesh), as_path(out)
+    tokenizers: dict[Path | None, Any] = {None: None}
+
+    def load(member: Member) -> Model:
+        return _load(member, settings.compute_dtype, mesh, tokenizers)
+
+    results = probing_room.probe_models(
+        members, load, task_set, texts, out, settings, mesh
+    )
+    if len(results.models):
+        write_atomically(out / "accuracy.png", accuracy_png(results.models))
+    return results
+
+
 def _jobs(
     models: Sequence[str],
     concepts: Path | str,
@@ -311,12 +363,15 @@ def _jobs(
     )
     tokenizers: dict[Path | None, Any] = {None: None}  # each is loaded once
     for member in members:
-        yield _load(member, settings, mesh, tokenizers), concept_set
+        yield (
+            _load(member, settings.capture.compute_dtype, mesh, tokenizers),
+            concept_set,
+        )
 
 
 def _load(
     member: Member,
-    settings: FindSettings,
+    dtype: str,
     mesh: Mesh,
     tokenizers: dict[Path | None, Any],
 ) -> Model:
@@ -324,7 +379,7 @@ def _load(
     model = load_model(
         str(member.path),
         name=member.name,
-        dtype=settings.capture.compute_dtype,
+        dtype=dtype,
         put=put_parameter(mesh),
         tokenizer=tokenizers.get(member.tokenizer, member.tokenizer),
     )

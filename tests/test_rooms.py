@@ -24,6 +24,7 @@ ROOMS = (
     "importing",
     "analysis",
     "generation",
+    "probing",
     "report",
     "plot",
     "api",
@@ -46,8 +47,10 @@ STRANGERS = {
         "importing",
     },
     "generation": {"capturing", "scoring", "storeless", "importing", "stores"},
+    "probing": {"scoring", "storeless", "importing", "analysis"},
     "report": {
         "generation",
+        "probing",
         "models",
         "checkpoints",
         "capturing",

@@ -1,8 +1,9 @@
 """How likely a model finds texts."""
 
 import functools
+import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +17,8 @@ from expertjax.models.attention import Inputs
 from expertjax.typing import Array
 
 _LOGITS_BYTES = 256 * 2**20  # of a batch, as float32
+MAX_WINDOW = 1024  # tokens that are judged in one go
+_CHUNK = 4096  # texts encoded at a time
 _GRAIN = 16  # texts are padded to a multiple of this
 
 
@@ -48,12 +51,117 @@ def log_likelihood(model: Model, texts: Sequence[str]) -> tuple[np.ndarray, np.n
     Raises:
       InputError: the model is an encoder.
     """
-    if not model.family.causal:
-        raise InputError(f"{model.name}: {model.family.name} is no causal model")
+    _check_causal(model)
     most = getattr(model.config, "max_positions", None)
     encodings = whole_texts(model.tokenizer).encode_batch_fast(list(texts))
-    encoded = [np.array(encoding.ids[:most]) for encoding in encodings]
-    total, count = np.zeros(len(texts)), np.zeros(len(texts), np.int64)
+    return _sums(model, [np.array(encoding.ids[:most]) for encoding in encodings])
+
+
+class Likelihood(NamedTuple):
+    """How likely a model finds a text.
+
+    Attributes:
+      perplexity: exp of the mean surprise of a token.
+      bits_per_byte: the surprise in bits, for each byte of the text as UTF-8. Unlike
+        perplexity it may be compared over tokenizers.
+      num_tokens: whose surprise was taken.
+      num_bytes: that they stand for.
+    """
+
+    perplexity: float
+    bits_per_byte: float
+    num_tokens: int
+    num_bytes: int
+
+
+def text_likelihood(model: Model, texts: Sequence[str]) -> Likelihood:
+    """The perplexity of some texts taken together, and their bits per byte.
+
+    Each text stands alone, after the tokenizer's BOS token, or EOS where it has no
+    BOS, so that its first token is judged as well; without either, the first token is
+    given and its bytes are not counted. Texts over `MAX_WINDOW` tokens, or over the
+    model's positions, are cut into windows that overlap by one token. What a tokenizer
+    makes equal (upper and lower case, unknown characters), its model need not predict.
+
+    Args:
+      model: of a causal family.
+      texts: not empty.
+
+    Raises:
+      InputError: the model is an encoder, or there is nothing to predict.
+    """
+    _check_causal(model)
+    window = getattr(model.config, "max_positions", None) or MAX_WINDOW
+    window = min(window, MAX_WINDOW)
+    tokenizer = model.tokenizer
+    start = next(
+        (t for t in (tokenizer.bos_token_id, tokenizer.eos_token_id) if t is not None),
+        None,
+    )
+    surprise, num_tokens, num_bytes = 0.0, 0, 0
+    for first in range(0, len(texts), _CHUNK):
+        rows, bytes_of_chunk = _windows(
+            whole_texts(tokenizer), texts[first : first + _CHUNK], start, window
+        )
+        largest = max(int(row.max(initial=0)) for row in rows)
+        if largest >= model.config.vocab_size:
+            raise InputError(
+                f"{model.path}: its tokenizer makes token {largest}, but the model has "
+                f"only {model.config.vocab_size}; they do not belong together"
+            )
+        total, count = _sums(model, rows)
+        surprise -= float(total.sum())
+        num_tokens += int(count.sum())
+        num_bytes += bytes_of_chunk
+    if not num_tokens or not num_bytes:
+        raise InputError(f"{model.name}: the text has no token to predict")
+    if not np.isfinite(surprise):
+        raise InputError(
+            f"{model.name}: the likelihood of the text is not finite; try "
+            "--compute_dtype=float32, or check the checkpoint"
+        )
+    return Likelihood(
+        float(np.exp(surprise / num_tokens)),
+        surprise / math.log(2) / num_bytes,
+        num_tokens,
+        num_bytes,
+    )
+
+
+def bits_per_byte(model: Model, texts: Sequence[str] | str) -> float:
+    """`text_likelihood`'s bits per byte, of one text or of several."""
+    texts = [texts] if isinstance(texts, str) else texts
+    return text_likelihood(model, texts).bits_per_byte
+
+
+def _check_causal(model: Model) -> None:
+    if not model.family.causal:
+        raise InputError(f"{model.name}: {model.family.name} is no causal model")
+
+
+def _windows(
+    backend: Any, texts: Sequence[str], start: int | None, window: int
+) -> tuple[list[np.ndarray], int]:
+    """Runs of at most `window` tokens, and the bytes that all but their first mean."""
+    rows, num_bytes = [], 0
+    encodings = backend.encode_batch_fast(list(texts), add_special_tokens=False)
+    for text, encoding in zip(texts, encodings, strict=True):
+        ids = np.array(encoding.ids, np.int32)
+        if start is not None:
+            ids = np.concatenate([np.array([start], np.int32), ids])
+        else:
+            # `encode_batch_fast` leaves out where tokens stand.
+            [encoding] = backend.encode_batch([text], add_special_tokens=False)
+            text = text[encoding.offsets[0][1] :] if len(ids) else ""
+        num_bytes += len(text.encode())
+        step = max(1, window - 1)
+        rows += [ids[at : at + window] for at in range(0, max(1, len(ids) - 1), step)]
+    return rows, num_bytes
+
+
+def _sums(model: Model, encoded: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """[N] log-probabilities of all tokens but the first, and [N] how many these are."""
+    total, count = np.zeros(len(encoded)), np.zeros(len(encoded), np.int64)
     order = np.argsort([len(ids) for ids in encoded], kind="stable")
     for rows, tokens, mask in _batches(encoded, order, model.config.vocab_size):
         sums = np.asarray(

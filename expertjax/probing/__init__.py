@@ -1,0 +1,1 @@
+"""How well representations and language models generalize: probes, perplexity."""
