@@ -52,7 +52,7 @@ def token_activations(
     settings = CaptureSettings(
         seq_len=max(1, int(lengths.max())), sites=sites, batch_tokens=_BATCH_TOKENS
     )
-    check_length(model, settings)
+    check_length(model, settings.seq_len)
     pool = ConceptSet((), tuple(texts[i] for i in order), ())
     prepared = arrange(model, pool, table, settings, mesh or meshes.make_mesh())
     found = dict(zip(order, _activations(prepared, columns), strict=True))

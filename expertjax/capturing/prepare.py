@@ -75,7 +75,7 @@ def prepare(
     Raises:
       InputError: settings that do not fit the model or the sentences.
     """
-    check_length(model, settings)
+    check_length(model, settings.seq_len)
     table = UnitTable.build(model.sites, model.num_layers, settings.sites)
     settings = settings.resolve(meshes.batch_tokens(mesh))
     with concurrent.futures.ThreadPoolExecutor(1) as background:
@@ -113,7 +113,7 @@ def arrange(
         long=settings.long,
         special_tokens=settings.special_tokens,
     )
-    pool = _fit_vocabulary(model, pool)
+    pool = fit_vocabulary(model, pool)
     plan = _plan(pool, table, settings, mesh, least_batches)
     return Prepared(model, pool, table, settings, plan, mesh, {})
 
@@ -152,17 +152,25 @@ def _plan(
     )
 
 
-def check_length(model: Model, settings: CaptureSettings) -> None:
-    """Raises InputError where the model has not as many positions as seq_len."""
+def check_length(model: Model, seq_len: int) -> None:
+    """Refuses sentences for which the model has no positions.
+
+    Raises:
+      InputError: names the flag.
+    """
     longest = getattr(model.config, "max_positions", None)
-    if longest is not None and settings.seq_len > longest:
+    if longest is not None and seq_len > longest:
         raise InputError(
-            f"--seq_len={settings.seq_len}: {model.name} has only {longest} positions"
+            f"--seq_len={seq_len}: {model.name} has only {longest} positions"
         )
 
 
-def _fit_vocabulary(model: Model, pool: TokenizedPool) -> TokenizedPool:
-    """Refuses tokens that the model does not have; as padding, any will do."""
+def fit_vocabulary(model: Model, pool: TokenizedPool) -> TokenizedPool:
+    """Refuses tokens that the model does not have; as padding, any will do.
+
+    Raises:
+      InputError: shows such a token.
+    """
     size = model.config.vocab_size
     for text, ids in zip(pool.concepts.sentences, pool.tokens, strict=True):
         if ids.max() >= size:

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.sharding import Mesh
 
 from expertjax.capturing.batches import Batch
 from expertjax.capturing.pooling import pool_fn
@@ -21,20 +22,18 @@ from expertjax.runtime import sharding
 from expertjax.typing import Array, PoolFn
 
 
-class Steps:
-    """Runs batches through a model; each shape is compiled once, in the background."""
+class Compiled:
+    """A step that is compiled once for each shape, in the background."""
 
-    def __init__(self, prepared: Prepared, step: Any = None) -> None:
-        """Places the parameters; nothing is compiled yet.
+    def __init__(self, step: Any, params: Any, mesh: Mesh) -> None:
+        """Nothing is compiled yet.
 
         Args:
-          prepared: model and sentences.
-          step: from `jit_forward`; by default that of responses.
+          step: jitted, of parameters, tokens, mask and pooled tokens.
+          params: where they are to be.
+          mesh: over whose `data` axis batches are split.
         """
-        self._prepared = prepared
-        params = prepared.model.params
-        self._params = sharding.place_parameters(prepared.mesh, params)
-        self._step = step or _response_step(prepared, prepared.dtype)
+        self._step, self._params, self._mesh = step, params, mesh
         self._compiled: dict[tuple[int, int], concurrent.futures.Future] = {}
         self._pool = concurrent.futures.ThreadPoolExecutor(os.cpu_count())
 
@@ -45,25 +44,13 @@ class Steps:
                 self._compiled[shape] = self._pool.submit(self._compile, shape)
 
     def __call__(self, batch: Batch) -> Any:
-        """Starts a batch.
-
-        Returns:
-          what the step does; by default [B, U] responses in the dtype of the store (U
-          filled up to a multiple of the `model` axis), and whether all of them are
-          finite.
-        """
+        """Starts a batch; what the step returns."""
         shape = batch.tokens.shape
         self.prepare([shape])
         return self._compiled[shape].result()(self._params, *self._inputs(batch))
 
-    def unrounded(self, batch: Batch) -> np.ndarray:
-        """[B, U] float32 responses, to say what was not finite."""
-        step = _response_step(self._prepared, np.dtype(np.float32))
-        responses, _ = step(self._params, *self._inputs(batch))
-        return meshes.local(responses)
-
     def _inputs(self, batch: Batch) -> list[Array]:
-        split = meshes.split_batch(self._prepared.mesh)
+        split = meshes.split_batch(self._mesh)
         inputs = (batch.tokens, batch.mask, batch.pooled)
         return [meshes.put(split, array) for array in inputs]
 
@@ -72,6 +59,33 @@ class Steps:
         mask = jax.ShapeDtypeStruct(shape, jnp.bool_)
         lowered = self._step.lower(self._params, tokens, mask, mask)
         return lowered.compile()
+
+
+class Steps(Compiled):
+    """Runs batches through a model.
+
+    A call gives what the step does; by default [B, U] responses in the dtype of the
+    store (U filled up to a multiple of the `model` axis), and whether all of them are
+    finite.
+    """
+
+    def __init__(self, prepared: Prepared, step: Any = None) -> None:
+        """Places the parameters; nothing is compiled yet.
+
+        Args:
+          prepared: model and sentences.
+          step: from `jit_forward`; by default that of responses.
+        """
+        self._prepared = prepared
+        params = sharding.place_parameters(prepared.mesh, prepared.model.params)
+        step = step or _response_step(prepared, prepared.dtype)
+        super().__init__(step, params, prepared.mesh)
+
+    def unrounded(self, batch: Batch) -> np.ndarray:
+        """[B, U] float32 responses, to say what was not finite."""
+        step = _response_step(self._prepared, np.dtype(np.float32))
+        responses, _ = step(self._params, *self._inputs(batch))
+        return meshes.local(responses)
 
 
 def jit_forward(

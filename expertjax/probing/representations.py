@@ -12,14 +12,13 @@ from tqdm import tqdm
 
 from expertjax.capturing.batches import BatchPlan, choose_buckets
 from expertjax.capturing.pooling import pool_tokens
-from expertjax.capturing.prepare import Prepared, arrange, check_length
-from expertjax.capturing.settings import CaptureSettings
-from expertjax.capturing.steps import Steps
+from expertjax.capturing.prepare import check_length, fit_vocabulary
+from expertjax.capturing.steps import Compiled
 from expertjax.checkpoints.load import Model
 from expertjax.concepts.pool import ConceptSet
+from expertjax.concepts.tokens import TokenizedPool, tokenize
 from expertjax.errors import InputError
 from expertjax.models.attention import Inputs
-from expertjax.models.sites import UnitTable
 from expertjax.probing.settings import ProbeSettings, Representation
 from expertjax.runtime import mesh as meshes
 from expertjax.runtime import sharding
@@ -50,20 +49,19 @@ def represent(
     """
     settings = settings or ProbeSettings()
     mesh = mesh or meshes.make_mesh()
-    wanted = CaptureSettings(
+    check_length(model, settings.seq_len)
+    pool = tokenize(
+        ConceptSet((), tuple(sentences), ()),
+        model.tokenizer,
         seq_len=settings.seq_len,
-        special_tokens=settings.special_tokens,
         long="truncate",
-        batch_tokens=settings.batch_tokens or meshes.batch_tokens(mesh),
+        special_tokens=settings.special_tokens,
     )
-    check_length(model, wanted)
-    table = UnitTable.build(model.sites, model.num_layers, "")
-    concepts = ConceptSet((), tuple(sentences), ())
-    prepared = arrange(model, concepts, table, wanted, mesh)
-    pool = prepared.pool
+    pool = fit_vocabulary(model, pool)
     row_of = {text: row for row, text in enumerate(sentences)}
     order_N = np.array([row_of[text] for text in pool.concepts.sentences])
-    vectors_NxD = _run(prepared, settings.representation)
+    plan = _plan(pool, settings.batch_tokens or meshes.batch_tokens(mesh), mesh)
+    vectors_NxD = _run(model, pool, plan, settings.representation, mesh)
     wrong = np.flatnonzero(~np.isfinite(vectors_NxD).all(1))
     if len(wrong):
         text = pool.concepts.sentences[wrong[0]]
@@ -99,18 +97,32 @@ def representation_step(model: Model, kind: Representation) -> Any:
     return step
 
 
-def _run(prepared: Prepared, kind: Representation) -> np.ndarray:
+def _plan(pool: TokenizedPool, batch_tokens: int, mesh: Mesh) -> BatchPlan:
+    """As for capture, without blocks."""
+    buckets = choose_buckets(pool.lengths, batch_tokens)
+    multiple = meshes.data_size(mesh)
+    rows = max(len(pool.lengths), multiple)
+    return BatchPlan.of(pool.lengths, buckets, batch_tokens, rows, multiple)
+
+
+def _run(
+    model: Model,
+    pool: TokenizedPool,
+    plan: BatchPlan,
+    kind: Representation,
+    mesh: Mesh,
+) -> np.ndarray:
     """[N, D] in the pool's order; a batch is fetched while the next is computed."""
-    model, pool, mesh = prepared.model, prepared.pool, prepared.mesh
-    split, count = meshes.split_batch(mesh), len(pool.lengths)
+    split = meshes.split_batch(mesh)
     step = jax.jit(
         representation_step(model, kind),
         in_shardings=(sharding.parameter_shardings(mesh, model.params), *[split] * 3),
         out_shardings=split,
     )
-    plan = _without_blocks(prepared)
-    steps = Steps(prepared, step)
-    steps.prepare(plan.shapes([(0, count)]))
+    params = sharding.place_parameters(mesh, model.params)
+    compiled = Compiled(step, params, mesh)
+    count = len(pool.lengths)
+    compiled.prepare(plan.shapes([(0, count)]))
     vectors: list[np.ndarray] = []
     running: collections.deque = collections.deque()
     with tqdm(total=count, unit="sentence", desc=f"represent {model.name}") as bar:
@@ -121,18 +133,9 @@ def _run(prepared: Prepared, kind: Representation) -> np.ndarray:
             bar.update(stop - start)
 
         for batch in plan.batches(pool, 0, count):
-            running.append((batch.rows, steps(batch)))
+            running.append((batch.rows, compiled(batch)))
             if len(running) > 1:
                 fetch()
         while running:
             fetch()
     return np.concatenate(vectors)
-
-
-def _without_blocks(prepared: Prepared) -> BatchPlan:
-    """The plan of one block: those of a store are small where units are many."""
-    lengths_N, multiple = prepared.pool.lengths, prepared.plan.multiple
-    batch_tokens = prepared.settings.batch_tokens
-    buckets = choose_buckets(lengths_N, batch_tokens)
-    rows = max(len(lengths_N), multiple)
-    return BatchPlan.of(lengths_N, buckets, batch_tokens, rows, multiple)

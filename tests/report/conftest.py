@@ -6,7 +6,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from expertjax.analysis.expertise import Expertise
+from expertjax.capturing.capture import capture
+from expertjax.capturing.settings import CaptureSettings
+from expertjax.checkpoints.load import Model
 from expertjax.report.data import ReportData, Sentences
+from expertjax.scoring.score import score
+from expertjax.scoring.settings import ScoreSettings
+from expertjax.stores.folder import ResultFolder
+from tests.capturing.tiny_concepts import SEQ_LEN, tiny_concept_set
 from tests.report.null_law import make_null
 
 SITES = ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
@@ -137,3 +145,18 @@ def make_data(
 @pytest.fixture(name="make_data")
 def make_data_fixture() -> Callable[..., ReportData]:
     return make_data
+
+
+@pytest.fixture(scope="session")
+def captured(
+    tiny_gpt2: Model, tmp_path_factory: pytest.TempPathFactory
+) -> ResultFolder:
+    """Responses alone. Do not change it."""
+    out = tmp_path_factory.mktemp("captured") / "tiny-gpt2"
+    settings = CaptureSettings(seq_len=SEQ_LEN)
+    return capture(tiny_gpt2, tiny_concept_set(), out, settings)
+
+
+@pytest.fixture(scope="session")
+def scored(captured: ResultFolder) -> Expertise:
+    return Expertise(score(captured, settings=ScoreSettings(bootstrap_top=3)))

@@ -10,9 +10,7 @@ import pytest
 
 from expertjax.analysis.compare import CompareSettings, compare
 from expertjax.analysis.expertise import Expertise
-from expertjax.capturing.capture import capture
 from expertjax.capturing.excited import write_excited
-from expertjax.capturing.settings import CaptureSettings
 from expertjax.checkpoints.load import Model
 from expertjax.report import build
 from expertjax.report.build import report_data
@@ -20,25 +18,9 @@ from expertjax.report.limits import Limits
 from expertjax.scoring.score import score
 from expertjax.scoring.settings import ScoreSettings
 from expertjax.stores.folder import ResultFolder
-from tests.capturing.tiny_concepts import SEQ_LEN, tiny_concept_set
 from tests.report.packed import Reader, model_of, unpack
 
 LIMITS = Limits(units=12, concepts=10, excited=4, sentences=3, missed=2)
-
-
-@pytest.fixture(scope="module")
-def captured(
-    tiny_gpt2: Model, tmp_path_factory: pytest.TempPathFactory
-) -> ResultFolder:
-    """Responses alone. Do not change it."""
-    out = tmp_path_factory.mktemp("captured") / "tiny-gpt2"
-    settings = CaptureSettings(seq_len=SEQ_LEN)
-    return capture(tiny_gpt2, tiny_concept_set(), out, settings)
-
-
-@pytest.fixture(scope="module")
-def scored(captured: ResultFolder) -> Expertise:
-    return Expertise(score(captured, settings=ScoreSettings(bootstrap_top=3)))
 
 
 def copy(expertise: Expertise, parent: Path, name: str = "tiny-gpt2") -> ResultFolder:

@@ -25,6 +25,8 @@ function palette() {
   };
 }
 
+const isTouched = () => matchMedia("(pointer: coarse)").matches;
+
 // Plotly reads some markup in texts.
 const plain = (text) => String(text).replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
 
@@ -32,19 +34,19 @@ function mergeLayout(colours, layout) {
   const axis = { gridcolor: colours.line, zerolinecolor: colours.line, linecolor: colours.line, automargin: true };
   const axes = Object.fromEntries(Object.entries(layout).filter(([name]) => /^[xy]axis/.test(name))
     .map(([name, own]) => [name, { ...axis, ...own }]));
-  const coarse = matchMedia("(pointer: coarse)").matches;
   return {
     paper_bgcolor: colours.card, plot_bgcolor: colours.card,
     font: { color: colours.text, family: "system-ui, sans-serif", size: 13 },
     margin: { l: 56, r: 16, t: 16, b: 48 }, height: 340, hovermode: "closest",
     legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0 },
-    dragmode: coarse ? false : "zoom",
+    dragmode: isTouched() ? false : "zoom",
     ...layout, ...axes,
   };
 }
 
 // `spec(colours)` gives Plotly's { data, layout }; `table` the arguments of dataTable.
-function chart({ title, alt, spec, table, onClick = null }) {
+// `zoomed`: keeps its buttons where there is no mouse to hover, as they would cover legends.
+function chart({ title, alt, spec, table, onClick = null, zoomed = false }) {
   const plot = h("div", { class: "plot", role: "group", "aria-label": `Chart. ${title}. ${alt}` }, h("p", { class: "note" }, "Drawing …"));
   const numbers = h("details", { class: "numbers" }, h("summary", {}, "Numbers as a table"));
   numbers.addEventListener("toggle", () => {
@@ -59,7 +61,7 @@ function chart({ title, alt, spec, table, onClick = null }) {
       const { data, layout } = spec(colours);
       const first = !plot.dataset.drawn;
       if (first) plot.replaceChildren();
-      await plotly.react(plot, data, mergeLayout(colours, layout), CHART_CONFIG);
+      await plotly.react(plot, data, mergeLayout(colours, layout), { ...CHART_CONFIG, displayModeBar: isTouched() ? zoomed : "hover" });
       if (first && onClick) plot.on("plotly_click", (event) => onClick(event.points[0]));
       plot.dataset.drawn = "yes";
     } catch (error) {
@@ -76,7 +78,7 @@ function chart({ title, alt, spec, table, onClick = null }) {
 }
 
 const CHART_CONFIG = {
-  displaylogo: false, responsive: true, displayModeBar: "hover",
+  displaylogo: false, responsive: true,
   modeBarButtons: [["toImage"], ["zoom2d", "pan2d"], ["zoomIn2d", "zoomOut2d", "resetScale2d"]],
   toImageButtonOptions: { format: "svg" },
 };

@@ -33,7 +33,7 @@ function overlapChart(model, order, onPick) {
   const many = order.length > 60;
   const n = order.length;
   return chart({
-    title: `Overlap of the ${k} best units`,
+    title: `Overlap of the ${k} best units`, zoomed: true,
     alt: "Concepts that share units stand together (average linkage). Drag to zoom, double click to see all again; a click on a cell shows the shared units below.",
     onClick: (point) => onPick(order[point.pointIndex[0]], order[point.pointIndex[1]]),
     spec: (colours) => ({

@@ -3,6 +3,7 @@
 function overviewPage(model) {
   return page(null, [
     keyNumbers(model),
+    mostExperts(model),
     section("concepts", "Concepts", conceptTable(model),
       note("5% threshold: the AP that, with the concept’s labels permuted, even the best of all units would reach with a probability of at most 5%. Above it: units whose AP does. n/a: so few sentences that no AP could be above chance.")),
     section("best", "Best AP, by concept and by layer",
@@ -29,6 +30,16 @@ function keyNumbers(model) {
     h("li", {}, h("strong", {}, number), " ", total ? h("small", {}, total) : null, " ", h("span", {}, what))));
 }
 
+// The first thing that readers look for, in words.
+function mostExperts(model) {
+  const { experts } = model.concepts;
+  const c = experts.indexOf(Math.max(...experts));
+  if (!experts[c]) return h("p", { class: "lead" }, `No unit has AP ≥ ${model.gamma} for any concept.`);
+  const totals = model.layerTable(c).map(sum);
+  const layer = totals.indexOf(Math.max(...totals));
+  return h("p", { class: "lead" }, "Most experts: ", conceptLink(model, c), `, with ${whole(experts[c])}, most of them (${whole(totals[layer])}) in layer ${model.layers.layers[layer]}.`);
+}
+
 const aboveFlag = (yes) => h("span", { class: `flag ${yes ? "yes" : "no"}` }, yes ? "yes" : "no");
 
 function conceptTable(model) {
@@ -41,12 +52,12 @@ function conceptTable(model) {
       { key: "concept", label: "concept", value: (c) => model.key(c), cell: (c) => conceptLink(model, c) },
       column("best", "best AP", k.best, fixed),
       model.held_out && column("held_out", "its held-out AP", k.held_out, fixed, { title: "AP of the best unit on sentences held out from its selection" }),
+      column("experts", `experts at ${model.gamma}`, k.experts, whole),
       column("chance", "chance", k.chance, fixed),
       column("threshold", "5% threshold", k.threshold, fixed),
-      { key: "margin", label: "margin", number: true, title: "best AP minus 5% threshold", value: (c) => margin(k, c), cell: (c) => fixed(margin(k, c)) },
-      { key: "is_above", label: "above chance", value: (c) => (k.above[c] > 0 ? "yes" : "no"), cell: (c) => aboveFlag(k.above[c] > 0) },
       column("above", "above it", k.above, whole, { title: "units that reach the 5% threshold" }),
-      column("experts", `experts at ${model.gamma}`, k.experts, whole),
+      { key: "is_above", label: "above chance", value: (c) => (k.above[c] > 0 ? "yes" : "no"), cell: (c) => aboveFlag(k.above[c] > 0) },
+      { key: "margin", label: "margin", number: true, title: "best AP minus 5% threshold", value: (c) => margin(k, c), cell: (c) => fixed(margin(k, c)) },
       { key: "unit", label: "best unit", value: (c) => model.unitName(k.best_unit[c]), cell: (c) => unitLink(model, k.best_unit[c]) },
       { key: "group", label: "group", value: (c) => k.group[c] },
       column("n_pos", "positives", k.n_pos, whole),
