@@ -41,6 +41,12 @@ flags.DEFINE_integer(
     "Sentences of each of the best units that are kept with the token at which it is "
     "maximal, if responses are kept; 0: none.",
 )
+flags.DEFINE_bool(
+    "report",
+    True,
+    "Write reports? For a series of many models one report of all, by "
+    "analyze_experts, may do.",
+)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -54,6 +60,7 @@ def main(argv: Sequence[str]) -> None:
         settings_from_flags(ej.FindSettings),
         capture=settings_from_flags(ej.CaptureSettings),
         score=settings_from_flags(ej.ScoreSettings),
+        steps=("capture", "score", "report") if FLAGS.report else ("capture", "score"),
     )
     folders = ej.find_experts(
         FLAGS.model, FLAGS.concepts, FLAGS.out, settings, FLAGS.model_name
@@ -61,7 +68,8 @@ def main(argv: Sequence[str]) -> None:
     for folder in folders if is_first() else ():
         expertise = ej.Expertise(folder)
         print(f"\n{folder.name}\n{expertise.summary(FLAGS.gamma).to_string()}")
-        print(f"report: {folder.path / 'report' / 'index.html'}")
+        if FLAGS.report:
+            print(f"report: {folder.path / 'report' / 'index.html'}")
 
 
 if __name__ == "__main__":
