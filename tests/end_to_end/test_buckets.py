@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 
+from expertjax.analysis.compare import CompareSettings, compare
 from expertjax.analysis.expertise import Expertise
 from expertjax.analysis.export import export_expertise
 from expertjax.api import score
 from expertjax.report.build import build_report
+from expertjax.report.comparison import write_comparison
 from expertjax.scoring.settings import ScoreSettings
 from expertjax.stores.paths import as_path, names
 from tests.capturing.tiny_concepts import write_tiny_concepts
@@ -146,6 +148,7 @@ def test_the_other_programs(
     assert_same(wanted, bucket_files(f"{bucket}/scored"))
 
     whole = Expertise.open(local / "tiny-gpt2")
+    write_comparison(tmp_path / "reports", compare([whole], CompareSettings(gamma=0.9)))
     build_report(whole, 0.9, tmp_path / "reports" / "tiny-gpt2")
     assert_same(local_files(tmp_path / "reports"), bucket_files(f"{bucket}/reports"))
     export_expertise(whole, tmp_path / "export", "selfcond")

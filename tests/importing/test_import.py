@@ -17,6 +17,7 @@ from expertjax.importing.settings import ImportSettings
 from expertjax.report.build import build_report, report_data
 from tests.capturing.tiny_concepts import SEQ_LEN
 from tests.data import REPOSITORY
+from tests.report.packed import model_of
 
 TABLES = ("units", "sentences", "dropped", "memberships", "concepts", "null")
 COUNTS = ImportSettings(n_pos=14, n_neg=20)
@@ -140,12 +141,13 @@ def test_what_is_not_there_shows_as_such(
 ) -> None:
     back = imported(exported, tmp_path, ImportSettings(concepts=str(concepts)))
     data = report_data(back, 0.8)
-    assert all(not units for units in data.excited.values())
+    assert all(not units for units in data.sentences.excited.values())
     assert data.facts["Response"] == data.facts["Computed in"] == "n/a"
     assert data.facts["Imported from"] == "3 files of the form selfcond"
     page = build_report(back, 0.8).read_text("utf-8")
-    assert page.count('<td class="num">n/a</td>') >= 3 * 10  # intervals
-    assert "Sentences that excite" not in page and "; for the first" not in page
+    shown = model_of(page)
+    assert all(set(top["low"]) == {None} for top in shown["top"])
+    assert not shown["sentences"] and not any(shown["units"]["sentences"])
     key = back.concepts["concept"][0]
     for kind, message in (
         ("aura", "no metric 'auroc'; there are ap, off_mean, on_p50, on_p90"),

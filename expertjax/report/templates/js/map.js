@@ -30,7 +30,7 @@ function mapPage(model) {
 function overlapChart(model, order, onPick) {
   const { k } = model.map;
   const names = order.map((c) => plain(model.short(c)));
-  const many = order.length > 60;
+  const many = order.length > 60 || innerWidth < 700; // no room for names
   const n = order.length;
   return chart({
     title: `Overlap of the ${k} best units`, zoomed: true,
@@ -39,12 +39,12 @@ function overlapChart(model, order, onPick) {
     spec: (colours) => ({
       data: [{
         type: "heatmap", x: range(n), y: range(n), z: order.map((a) => order.map((b) => (a === b ? null : model.shared(a, b) / k))), zmin: 0,
-        colorscale: colours.dark ? DARK_SCALE : LIGHT_SCALE, colorbar: { thickness: 12, title: { text: "overlap" } }, hoverongaps: false,
+        colorscale: colours.dark ? DARK_SCALE : LIGHT_SCALE, colorbar: { thickness: 12, orientation: many ? "h" : "v", title: { text: "overlap" } }, hoverongaps: false,
         customdata: order.map((a) => order.map((b) => [plain(model.short(a)), plain(model.short(b)), model.shared(a, b)])),
         hovertemplate: "%{customdata[0]}<br>%{customdata[1]}<br>%{customdata[2]} shared<extra></extra>",
       }],
       layout: {
-        height: many ? 720 : 190 + 16 * n,
+        height: many ? Math.min(720, 0.95 * innerWidth) : 190 + 16 * n,
         xaxis: many ? { showticklabels: false, showgrid: false, constrain: "domain" } : { tickvals: range(n), ticktext: names, tickangle: -60, tickfont: { size: 10 }, showgrid: false },
         yaxis: many ? { showticklabels: false, showgrid: false, autorange: "reversed" } : { tickvals: range(n), ticktext: names, tickfont: { size: 10 }, showgrid: false, autorange: "reversed" },
       },

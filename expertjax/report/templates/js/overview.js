@@ -37,7 +37,7 @@ function mostExperts(model) {
   if (!experts[c]) return h("p", { class: "lead" }, `No unit has AP ≥ ${model.gamma} for any concept.`);
   const totals = model.layerTable(c).map(sum);
   const layer = totals.indexOf(Math.max(...totals));
-  return h("p", { class: "lead" }, "Most experts: ", conceptLink(model, c), `, with ${whole(experts[c])}, most of them (${whole(totals[layer])}) in layer ${model.layers.layers[layer]}.`);
+  return h("p", { class: "lead" }, "Most experts: ", conceptLink(model, c), `, with ${whole(experts[c])} at γ = ${model.gamma}; layer ${model.layers.layers[layer]} has the most of them, ${whole(totals[layer])}.`);
 }
 
 const aboveFlag = (yes) => h("span", { class: `flag ${yes ? "yes" : "no"}` }, yes ? "yes" : "no");
