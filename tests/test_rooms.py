@@ -28,6 +28,7 @@ ROOMS = (
     "report",
     "plot",
     "api",
+    "jobs",
     "__init__",
 )
 # ... but never knows of these.

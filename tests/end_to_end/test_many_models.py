@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from expertjax.api import FindSettings
 from expertjax.errors import InputError
+from expertjax.jobs import FindSettings
 from tests.capturing.tiny_concepts import write_tiny_concepts
 from tests.programs import assert_same, contents, finish, start
 from tests.tiny_models import make_tiny_gpt2
