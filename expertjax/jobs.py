@@ -1,0 +1,285 @@
+"""Jobs over several models: the main job, what it would cost, probes."""
+
+import dataclasses
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jax.sharding import Mesh
+
+from expertjax.api import Expertise, load_concepts, score
+from expertjax.capturing.capture import capture
+from expertjax.capturing.cost import capture_cost
+from expertjax.capturing.excited import write_excited
+from expertjax.capturing.prepare import prepare
+from expertjax.capturing.settings import CaptureSettings
+from expertjax.checkpoints.load import Model, load_model
+from expertjax.checkpoints.series import Member, expand
+from expertjax.concepts.corpora import read_texts
+from expertjax.concepts.files import check_name
+from expertjax.concepts.pool import ConceptSet
+from expertjax.errors import InputError
+from expertjax.probing import run as probing_room
+from expertjax.probing.run import ProbeResults
+from expertjax.probing.settings import ProbeSettings
+from expertjax.probing.tasks import read_tasks
+from expertjax.runtime import processes
+from expertjax.runtime.compile_cache import keep_compiled
+from expertjax.runtime.mesh import make_mesh
+from expertjax.runtime.sharding import put_parameter
+from expertjax.scoring.settings import ScoreSettings
+from expertjax.storeless import capture_and_score
+from expertjax.stores.folder import ResultFolder
+from expertjax.stores.paths import as_path, write_atomically
+
+
+@dataclasses.dataclass(frozen=True)
+class FindSettings:
+    """Settings of the main job.
+
+    Attributes:
+      capture: what is run.
+      score: how it is scored.
+      mesh: e.g. "data:4,model:2"; "" puts all devices on the data axis.
+      gamma: AP from which a unit is called an expert in the report.
+      steps: the part of the job to be done, of "capture", "score", "report".
+      keep_responses: write `responses.zarr`? If not, capture and scoring are one step.
+      memory_bytes: the most that responses take where they are not kept.
+      shard_models: "i/n" for every n-th model from the i-th on, from 0; "" for all.
+      excited_sentences: of each of the best units, kept with the token at which it is
+        maximal (`excited.parquet`), where responses are kept; 0 for none.
+      compile_cache: folder in which compiled programs are kept; "" for none.
+    """
+
+    capture: CaptureSettings = dataclasses.field(default_factory=CaptureSettings)
+    score: ScoreSettings = dataclasses.field(default_factory=ScoreSettings)
+    mesh: str = ""
+    gamma: float = 0.9
+    steps: tuple[str, ...] = ("capture", "score", "report")
+    keep_responses: bool = True
+    memory_bytes: int = 4 * 2**30
+    shard_models: str = ""
+    excited_sentences: int = 8
+    compile_cache: str = ""
+
+    def __post_init__(self) -> None:
+        """Raises InputError naming the flag that is wrong."""
+        if not 0 < self.gamma <= 1:
+            raise InputError(f"--gamma={self.gamma}: expected more than 0, at most 1")
+        if self.memory_bytes < 1:
+            raise InputError(f"--memory_bytes={self.memory_bytes}: must be at least 1")
+        if self.excited_sentences < 0:
+            raise InputError(
+                f"--excited_sentences={self.excited_sentences}: must be at least 0"
+            )
+        shard = re.fullmatch(r"(\d+)/(\d+)", self.shard_models)
+        if self.shard_models and not (shard and int(shard[1]) < int(shard[2])):
+            raise InputError(
+                f"--shard_models={self.shard_models}: expected i/n with i from 0 to "
+                "n - 1, for example 0/4"
+            )
+
+    def shard(self, members: list[Member]) -> list[Member]:
+        """The models that are this job's."""
+        if not self.shard_models:
+            return members
+        which, count = map(int, self.shard_models.split("/"))
+        return processes.share(members, count, which)
+
+
+def find_experts(
+    models: Sequence[str],
+    concepts: Path | str,
+    out: Path | str,
+    settings: FindSettings | None = None,
+    names: Sequence[str] = (),
+) -> list[ResultFolder]:
+    """The main job: capture, score and report, one model after the other.
+
+    All inputs are checked before the first model runs.
+
+    Args:
+      models: folders, GGUF files, hub ids, or series of them (see
+        `checkpoints.series.expand`).
+      concepts: concept folder.
+      out: results go to `out/<model name>`.
+      settings: see `FindSettings`.
+      names: of the models or series; by default those of their folders.
+
+    Returns:
+      the models' result folders, each marked with `_SUCCESS`.
+
+    Raises:
+      InputError: see `load_model`, `load_concepts`, `capture`, `score`.
+    """
+    settings = settings or FindSettings()
+    out = as_path(out)
+    keep_compiled(settings.compile_cache)
+    mesh = make_mesh(settings.mesh)
+    folders = []
+    for model, concept_set in _jobs(models, concepts, settings, mesh, names):
+        place = out / model.name
+        if settings.keep_responses:
+            folder = capture(model, concept_set, place, settings.capture, mesh)
+            if "score" in settings.steps:
+                score(folder, settings=settings.score)
+            if "report" in settings.steps and settings.excited_sentences:
+                write_excited(folder, model, settings.excited_sentences, mesh)
+            del model  # before the next one is loaded
+        else:
+            folder = capture_and_score(
+                model,
+                concept_set,
+                place,
+                settings.capture,
+                settings.score,
+                settings.memory_bytes,
+                mesh,
+            )
+            del model
+        if "report" in settings.steps and processes.is_first():
+            from expertjax.report.build import build_report  # brings matplotlib
+
+            build_report(Expertise(folder), settings.gamma)
+            folder.succeed()
+        processes.barrier("find_experts: finished")
+        folders.append(folder)
+    return folders
+
+
+def capture_costs(
+    models: Sequence[str],
+    concepts: Path | str,
+    settings: FindSettings | None = None,
+    names: Sequence[str] = (),
+) -> pd.DataFrame:
+    """What the capture of some models would cost; nothing is run or written.
+
+    Args:
+      models: as for `find_experts`.
+      concepts: concept folder.
+      settings: see `FindSettings`.
+      names: as for `find_experts`.
+
+    Returns:
+      a row for each model: see `capturing.cost.Cost`.
+
+    Raises:
+      InputError: see `load_model`, `load_concepts`.
+    """
+    settings = settings or FindSettings()
+    mesh = make_mesh(settings.mesh)
+    rows = []
+    for model, concept_set in _jobs(models, concepts, settings, mesh, names):
+        prepared = prepare(model, concept_set, settings.capture, mesh)
+        cost = capture_cost(prepared)
+        row = {"model": model.name, **dataclasses.asdict(cost)}
+        rows.append(row | {"padding": cost.padding})
+    return pd.DataFrame(rows)
+
+
+def probe_models(
+    models: Sequence[str],
+    tasks: Sequence[Path | str],
+    out: Path | str,
+    settings: ProbeSettings | None = None,
+    names: Sequence[str] = (),
+    text: str = "",
+    job: FindSettings | None = None,
+) -> ProbeResults:
+    """Linear probes and held-out perplexity of several models, as tables in `out`.
+
+    Can be interrupted at any moment and called again: finished models are kept.
+
+    Args:
+      models: as for `find_experts`.
+      tasks: concept folders and labelled tables.
+      out: gets `probes.csv`, `models.csv`, `benchmark_<score>.csv`, `accuracy.png`.
+      settings: see `ProbeSettings`.
+      names: as for `find_experts`.
+      text: on which causal models are judged, see `concepts.corpora.read_texts`; ""
+        for none.
+      job: whose mesh, shard_models and compile_cache are used.
+
+    Raises:
+      InputError: see `read_tasks`, `read_texts`, `probing.run.probe_models`.
+    """
+    from expertjax.report.probe_figures import accuracy_png  # brings matplotlib
+
+    settings, job = settings or ProbeSettings(), job or FindSettings()
+    members = job.shard(_expand(models, names))
+    task_set = read_tasks(tasks, settings)
+    texts = read_texts(text) if text else []
+    keep_compiled(job.compile_cache)
+    mesh, out = make_mesh(job.mesh), as_path(out)
+    tokenizers: dict[Path | None, Any] = {None: None}
+
+    def load(member: Member) -> Model:
+        return _load(member, settings.compute_dtype, mesh, tokenizers)
+
+    results = probing_room.probe_models(
+        members, load, task_set, texts, out, settings, mesh
+    )
+    if len(results.models):
+        write_atomically(out / "accuracy.png", accuracy_png(results.models))
+    return results
+
+
+def _jobs(
+    models: Sequence[str],
+    concepts: Path | str,
+    settings: FindSettings,
+    mesh: Mesh,
+    names: Sequence[str],
+) -> Iterator[tuple[Model, ConceptSet]]:
+    """Each model with the concepts, loaded when its turn has come."""
+    members = settings.shard(_expand(models, names))
+    concept_set = load_concepts(
+        concepts,
+        num_per_concept=settings.capture.num_per_concept,
+        data_seed=settings.capture.data_seed,
+    )
+    tokenizers: dict[Path | None, Any] = {None: None}  # each is loaded once
+    for member in members:
+        yield (
+            _load(member, settings.capture.compute_dtype, mesh, tokenizers),
+            concept_set,
+        )
+
+
+def _load(
+    member: Member,
+    dtype: str,
+    mesh: Mesh,
+    tokenizers: dict[Path | None, Any],
+) -> Model:
+    """One model, on the mesh; its tokenizer from `tokenizers`, or put there."""
+    model = load_model(
+        str(member.path),
+        name=member.name,
+        dtype=dtype,
+        put=put_parameter(mesh),
+        tokenizer=tokenizers.get(member.tokenizer, member.tokenizer),
+    )
+    if member.tokenizer:
+        tokenizers[member.tokenizer] = model.tokenizer
+    return model
+
+
+def _expand(models: Sequence[str], names: Sequence[str]) -> list[Member]:
+    """All models, with distinct names."""
+    if names and len(names) != len(models):
+        raise InputError(f"{len(names)} --model_name for {len(models)} --model")
+    members: dict[str, Member] = {}
+    for model, name in zip(models, names or [""] * len(models), strict=True):
+        for member in expand(model, name or None):
+            check_name(member.name, "--model_name")
+            if member.name in members:
+                raise InputError(
+                    f"--model: two models are called {member.name!r}; give "
+                    "--model_name for each"
+                )
+            members[member.name] = member
+    return list(members.values())
