@@ -58,6 +58,9 @@ flags.DEFINE_bool(
     "Compare models by those experts alone that also reach their concept's 5% "
     "threshold under shuffled labels.",
 )
+flags.DEFINE_bool(
+    "report", True, "Write the models' pages? If not, only their comparison."
+)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -72,6 +75,8 @@ def main(argv: Sequence[str]) -> None:
 
     if not FLAGS.out and (FLAGS.benchmark_csv or FLAGS.groups):
         raise InputError("--benchmark_csv and --groups need --out, for the comparison")
+    if not FLAGS.out and not FLAGS.report:
+        raise InputError("--noreport needs --out, for the comparison")
     results = find_results(FLAGS.results)
     if FLAGS.out:  # first, as it checks the benchmarks and groups
         settings = CompareSettings(
@@ -84,7 +89,7 @@ def main(argv: Sequence[str]) -> None:
         )
         comparison = compare(results, settings)
         write_comparison(FLAGS.out, comparison)
-    for expertise in results:
+    for expertise in results if FLAGS.report else ():
         folder = as_path(FLAGS.out) / expertise.folder.name if FLAGS.out else None
         path = build_report(expertise, FLAGS.gamma, folder, FLAGS.top_k)
         if folder is None:
@@ -93,7 +98,7 @@ def main(argv: Sequence[str]) -> None:
             f"\n{expertise.folder.name}\n{expertise.summary(FLAGS.gamma).to_string()}"
         )
         print(f"report: {path}")
-    if FLAGS.out and len(results) > 1:
+    if FLAGS.out and FLAGS.report and len(results) > 1:
         page = build_comparison(results, FLAGS.out, comparison)
         print(f"report of all: {page}")
     if FLAGS.out:

@@ -26,7 +26,8 @@ def read_benchmark(path: Path | str) -> tuple[str, dict[str, float]]:
       InputError: lists everything that is wrong with the file.
     """
     path = paths.as_path(path)
-    check_name(path.stem, f"--benchmark_csv={path}: the name")
+    name = path.stem.removeprefix("benchmark_")  # as probe_models calls its files
+    check_name(name, f"--benchmark_csv={path}: the name")
     scores: dict[str, float] = {}
     problems = []
     for line, (model, text) in _rows(path, ("model", "score"), "--benchmark_csv"):
@@ -41,7 +42,7 @@ def read_benchmark(path: Path | str) -> tuple[str, dict[str, float]]:
         scores[model] = score
     if problems:
         raise InputError(join_problems(f"--benchmark_csv={path}:", problems))
-    return path.stem, scores
+    return name, scores
 
 
 def read_benchmarks(files: Sequence[Path | str]) -> dict[str, dict[str, float]]:

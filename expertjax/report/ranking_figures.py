@@ -154,13 +154,13 @@ def r2_over_gamma(ranking: Ranking, benchmark: str) -> Figure:
             markeredgecolor="white",
         )  # fmt: skip
     luck = r2_by_luck(len(ranking.scores))
-    label = "5% by chance, at one γ"
+    label = f"5% by chance, at one γ, {len(ranking.scores)} models"
     ax.axhline(luck, color=GREY, ls=(0, (1, 2)), lw=1.4, label=label)
     ax.set_ylim(0, 1.02)
     ax.set_xlim(gammas.min(), gammas.max())
     ax.set_xlabel("expert threshold γ")
     name = drawing.short(benchmark, 20)
-    ax.set_ylabel(f"r² against {name}, {len(ranking.scores)} models", parse_math=False)
+    ax.set_ylabel(f"r² against {drawing.short(name, 24)}", parse_math=False)
     drawing.figure_legend(figure, columns=2)
     return figure
 
