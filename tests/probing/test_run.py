@@ -9,8 +9,10 @@ import pandas as pd
 import pytest
 
 import expertjax as ej
+from expertjax.checkpoints.load import Model
 from expertjax.errors import InputError
 from expertjax.probing import run
+from expertjax.stores.paths import as_path
 from tests.capturing.tiny_concepts import write_tiny_concepts
 from tests.programs import assert_same, contents, finish, start
 from tests.tiny_models import SENTENCES
@@ -90,7 +92,7 @@ def test_an_interrupted_job_ends_with_the_same_files(
 ) -> None:
     loaded = []
 
-    def interrupted(model: ej.api.Model, *args: object) -> run.ProbeResults:
+    def interrupted(model: Model, *args: object) -> run.ProbeResults:
         loaded.append(model.name)
         if len(loaded) == 2:
             raise KeyboardInterrupt
@@ -157,7 +159,7 @@ def test_results_go_to_a_bucket(
 ) -> None:
     place = f"{bucket}/probed"
     results = ej.probe_models(models, [concepts], place, SETTINGS, text=text)
-    folder = ej.api.as_path(place)
+    folder = as_path(place)
     for name in ("probes.csv", "models.csv", "accuracy.png"):
         assert (folder / name).read_bytes() == (out / name).read_bytes()
     done = folder / ".blocks/probes/models/tiny-bert.json"
