@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
 
-from expertjax.analysis import colearning, counts
+from expertjax.analysis import counts
 from expertjax.analysis import presence as presence_counts
 from expertjax.analysis import ranking as rankings
 from expertjax.analysis.expertise import Expertise
@@ -94,11 +94,7 @@ def overlap(expertise: Expertise, k: int = 50) -> Figure:
     Raises:
       InputError: the model has fewer units.
     """
-    ap_CxU = expertise.metric("ap")
-    units = colearning.top_units(ap_CxU, k)
-    keys = list(expertise.concepts["concept"])
-    found = colearning.overlap(keys, list(units), ap_CxU.shape[1])
-    return colearning_figures.overlap_map(found)
+    return colearning_figures.overlap_map(expertise.shared_experts(k))
 
 
 def presence(results: Sequence[Expertise], gamma: float = 0.9) -> Figure:

@@ -82,6 +82,11 @@ class Expertise:
         return table.assign(text=text.iloc[table["sentence"]].to_numpy())
 
     @functools.cached_property
+    def _ends(self) -> pd.DataFrame:
+        """ap_low and ap_high by concept and unit."""
+        return self.intervals.set_index(["concept", "unit"])[["ap_low", "ap_high"]]
+
+    @functools.cached_property
     def metrics(self) -> list[str]:
         """The metrics that are stored."""
         return self.folder.metrics
@@ -132,18 +137,50 @@ class Expertise:
           `ap_low` and `ap_high` (95% bootstrap interval; NaN beyond the units that
           got one), `ap_heldout` where sentences were held out, and the metrics.
         """
-        ap = self.metric("ap", concept)
-        best = np.argsort(-ap, kind="stable")[:k]
-        table = self.units.iloc[best].reset_index(drop=True)
+        ap_U = self.metric("ap", concept)
+        best_K = np.argsort(-ap_U, kind="stable")[:k]
+        shown = [m for m in ("ap_heldout", *metrics) if m in self.metrics]
+        values = {m: self.metric(m, concept)[best_K] for m in shown}
+        return self._top_table(concept, best_K, {"ap": ap_U[best_K], **values})
+
+    def tops(
+        self,
+        ap_CxU: np.ndarray,
+        k: int = 20,
+        metrics: Sequence[str] = ("on_p50", "on_p90", "off_mean"),
+    ) -> dict[str, pd.DataFrame]:
+        """`top` of every concept; each metric is read once.
+
+        Args:
+          ap_CxU: the metric "ap".
+          k: number of units.
+          metrics: as for `top`.
+
+        Raises:
+          InputError: there are fewer than k units.
+        """
+        best_CxK = colearning.top_units(ap_CxU, k)
+        values = {"ap": np.take_along_axis(ap_CxU, best_CxK, 1)}
+        for metric in ("ap_heldout", *metrics):
+            if metric in self.metrics:
+                of_all = self.metric(metric)
+                values[metric] = np.take_along_axis(of_all, best_CxK, 1)
+        return {
+            key: self._top_table(key, best_CxK[c], {m: v[c] for m, v in values.items()})
+            for c, key in enumerate(self.concepts["concept"])
+        }
+
+    def _top_table(
+        self, concept: str, units_K: np.ndarray, values: dict[str, np.ndarray]
+    ) -> pd.DataFrame:
+        """What `top` returns; `values` of the units, AP first."""
+        ap_K = values["ap"]
         threshold = self.concepts["null_threshold"].iloc[self.row(concept)]
-        ends = self.intervals[self.intervals["concept"] == concept]
-        ends = ends.set_index("unit")[["ap_low", "ap_high"]].reindex(best)
-        table = table.assign(ap=ap[best], above_chance=ap[best] >= threshold)
-        table[["ap_low", "ap_high"]] = ends.to_numpy()
-        shown = ["ap_heldout", *metrics]
-        return table.assign(
-            **{m: self.metric(m, concept)[best] for m in shown if m in self.metrics}
-        )
+        pairs = pd.MultiIndex.from_product([[concept], units_K])
+        table = self.units.iloc[units_K].reset_index(drop=True)
+        table = table.assign(ap=ap_K, above_chance=ap_K >= threshold)
+        table[["ap_low", "ap_high"]] = self._ends.reindex(pairs).to_numpy()
+        return table.assign(**{m: v for m, v in values.items() if m != "ap"})
 
     def experts(self, concept: str, gamma: float) -> pd.DataFrame:
         """The experts at gamma: all units of AP >= gamma, best first."""

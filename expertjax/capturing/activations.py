@@ -71,12 +71,7 @@ def _choose(
     """A table with the units, and where they stand in it."""
     table = UnitTable.build(model.sites, model.num_layers, sites)
     numbers = np.asarray(units, np.int64)
-    wrong = numbers[(numbers < 0) | (numbers >= table.num_units)]
-    if len(wrong):
-        raise InputError(
-            f"unit {wrong[0]} is not one of the {table.num_units} units of "
-            f"{model.name}, which are numbered from 0"
-        )
+    table.check(numbers)
     if not len(numbers) or not len(texts):
         raise InputError("activations: give at least one text and one unit")
     return table.keep(numbers)

@@ -36,7 +36,7 @@ def positions_and_responses(
     plan, mesh = prepared.plan, prepared.mesh
     steps = Steps(prepared, _marked_step(prepared, columns))
     blocks = processes.share(plan.blocks(), *meshes.share_of(mesh))
-    steps.prepare(plan.shapes(blocks) if blocks else [])
+    steps.prepare(plan.shapes(blocks))
     positions = np.full(which_UxK.shape, -1, np.int32)
     responses = np.full(which_UxK.shape, -np.inf, np.float32)
     pairs = np.argsort(which_UxK, axis=None, kind="stable")  # by sentence

@@ -10,6 +10,7 @@ import csv
 import dataclasses
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -80,20 +81,41 @@ def check_name(name: str, what: str) -> None:
         )
 
 
-def _read_list(path: Path) -> list[tuple[str, str]]:
-    """[C] (group, name) of `concept_list.csv`."""
+def read_csv(
+    path: Path, columns: Sequence[str], flag: str = ""
+) -> list[tuple[int, dict[str, Any]]]:
+    """Line numbers and rows of a CSV file that has some columns, perhaps more.
+
+    Args:
+      path: of the file.
+      columns: that it has to have.
+      flag: that gave the path, for errors.
+
+    Returns:
+      rows as `csv.DictReader` gives them: None where a field is missing, fields
+      beyond the columns under the key None.
+
+    Raises:
+      InputError: it cannot be read, or a column is missing.
+    """
+    named = f"{flag}={path}" if flag else str(path)
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, strict=True)
-            columns = reader.fieldnames or []
-            if not {"group", "concept"} <= set(columns):
+            found = reader.fieldnames or []
+            if not set(columns) <= set(found):
                 raise InputError(
-                    f"{path}: expected the columns group,concept; got "
-                    f"{','.join(columns) or 'nothing'}"
+                    f"{named}: expected the columns {','.join(columns)}; got "
+                    f"{','.join(found) or 'nothing'}"
                 )
-            rows = [(reader.line_num, row) for row in reader]
+            return [(reader.line_num, row) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: cannot be read as CSV ({error})") from error
+        raise InputError(f"{named}: cannot be read as CSV ({error})") from error
+
+
+def _read_list(path: Path) -> list[tuple[str, str]]:
+    """[C] (group, name) of `concept_list.csv`."""
+    rows = read_csv(path, ("group", "concept"))
     names: dict[tuple[str, str], None] = {}
     problems = []
     for line, row in rows:
@@ -103,8 +125,8 @@ def _read_list(path: Path) -> list[tuple[str, str]]:
                 check_name(value, f"line {line}: {what}")
             except InputError as error:
                 problems.append(str(error))
-        if len(row) > len(columns):
-            problems.append(f"line {line}: has more than {len(columns)} columns")
+        if None in row:
+            problems.append(f"line {line}: has more than {len(row) - 1} columns")
         if (group, name) in names:
             problems.append(f"line {line}: {group}/{name} is listed twice")
         names[group, name] = None

@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from expertjax.errors import InputError
 from expertjax.models.sites import Site, UnitTable
 from expertjax.typing import Array, PoolFn
 
@@ -69,12 +68,7 @@ class Edit:
           InputError: a unit number is outside the table.
         """
         units = np.asarray(units, dtype=np.int64)
-        outside = units[(units < 0) | (units >= table.num_units)]
-        if outside.size:
-            raise InputError(
-                f"unit {outside[0]} is not one of the {table.num_units} units, "
-                "which are numbered from 0"
-            )
+        table.check(units)
         return cls.at(
             sites,
             num_layers,

@@ -130,6 +130,19 @@ class UnitTable:
         table = UnitTable(tuple(self.segments[segment] for segment in kept))
         return table, there[which_K] + units - starts[segment_K]
 
+    def check(self, units: np.ndarray) -> None:
+        """Refuses numbers that no unit has.
+
+        Raises:
+          InputError: names the first of them.
+        """
+        outside = units[(units < 0) | (units >= self.num_units)]
+        if outside.size:
+            raise InputError(
+                f"unit {outside[0]} is not one of the {self.num_units} units, "
+                "which are numbered from 0"
+            )
+
     @functools.cached_property
     def num_units(self) -> int:
         """U."""

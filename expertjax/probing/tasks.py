@@ -3,7 +3,6 @@
 Nothing here depends on a model, so that all models are judged by the same sentences.
 """
 
-import csv
 import dataclasses
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from expertjax.concepts.files import check_name, read_concepts
+from expertjax.concepts.files import check_name, read_concepts, read_csv
 from expertjax.concepts.pool import ConceptSet, build_concept_set
 from expertjax.errors import InputError, join_problems
 from expertjax.probing.settings import ProbeSettings
@@ -130,18 +129,10 @@ def _read(
 def _read_table(path: Path, settings: ProbeSettings) -> _Labelled:
     """The sentences of a table, at most so many of a label."""
     check_name(path.stem, f"--tasks={path}: the file's name")
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            columns = reader.fieldnames or []
-            if not {"text", "label"} <= set(columns):
-                raise InputError(
-                    f"--tasks={path}: expected the columns text,label; got "
-                    f"{','.join(columns) or 'nothing'}"
-                )
-            rows = [(reader.line_num, row["text"], row["label"]) for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"--tasks={path}: cannot be read as CSV ({error})") from error
+    rows = [
+        (line, row["text"], row["label"])
+        for line, row in read_csv(path, ("text", "label"), "--tasks")
+    ]
     blank = [
         f"line {line}: a {what} is missing"
         for line, text, label in rows

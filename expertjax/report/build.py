@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from expertjax.analysis.colearning import top_units
 from expertjax.analysis.compare import CompareSettings, Comparison, compare
 from expertjax.analysis.expertise import Expertise
 from expertjax.report.data import ReportData
@@ -94,30 +93,13 @@ def report_data(
 def _experts(
     expertise: Expertise, ap_CxU: np.ndarray, k: int
 ) -> dict[str, pd.DataFrame]:
-    """The best units of each concept; NaN for what was not stored.
-
-    As `Expertise.top`, but each metric is read once for all concepts.
-    """
-    best_CxK = top_units(ap_CxU, k)
-    metrics = [m for m in ("ap_heldout", *_SHOWN) if m in expertise.metrics]
-    values = {
-        metric: np.take_along_axis(expertise.metric(metric), best_CxK, 1)
-        for metric in metrics
+    """The best units of each concept; NaN for what was not stored."""
+    absent = [metric for metric in _SHOWN if metric not in expertise.metrics]
+    tables = expertise.tops(ap_CxU, k, _SHOWN)
+    return {
+        key: table.assign(**dict.fromkeys(absent, np.nan))
+        for key, table in tables.items()
     }
-    ends = expertise.intervals.set_index(["concept", "unit"])[["ap_low", "ap_high"]]
-    experts = {}
-    rows = expertise.concepts[["concept", "null_threshold"]]
-    for c, (key, threshold) in enumerate(rows.itertuples(index=False)):
-        best_K = best_CxK[c]
-        table = expertise.units.iloc[best_K].reset_index(drop=True)
-        ap_K = ap_CxU[c, best_K]
-        table = table.assign(ap=ap_K, above_chance=ap_K >= threshold)
-        table = table.assign(**dict.fromkeys(_SHOWN, np.nan))
-        table = table.assign(**{m: values[m][c] for m in metrics})
-        pairs = pd.MultiIndex.from_product([[key], table["unit"]])
-        table[["ap_low", "ap_high"]] = ends.reindex(pairs).to_numpy()
-        experts[key] = table
-    return experts
 
 
 def _facts(expertise: Expertise) -> dict[str, str]:

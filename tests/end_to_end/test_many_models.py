@@ -51,3 +51,21 @@ def test_compiled_programs_are_found_again(
     wanted = contents(tmp_path / "c")
     assert_same(contents(tmp_path / "a"), wanted)
     assert_same(contents(tmp_path / "b"), wanted)
+
+
+def test_many_models_are_compared_without_their_reports(tmp_path: Path) -> None:
+    models = [make_tiny_gpt2(tmp_path / name, seed=i) for i, name in enumerate("ab")]
+    out, compared = tmp_path / "out", tmp_path / "compared"
+    flags = {"concepts": write_tiny_concepts(tmp_path / "concepts"), "seq_len": 16}
+    every = [f"--model={model}" for model in models]
+    (said,) = finish(start("find_experts", *every, **flags, out=out, report="false"))
+    assert "report: " not in said
+    for name in ("report", "_SUCCESS"):
+        assert not list(out.glob(f"*/{name}"))
+    finish(start("analyze_experts", results=out, out=compared, report="false"))
+    names = {path.name for path in compared.rglob("*")}
+    assert {"presence.csv", "a", "b", "nearest.csv"} <= names
+    assert "index.html" not in names
+    finish(start("find_experts", *every, **flags, out=out))
+    assert (out / "a" / "report" / "index.html").is_file()
+    assert (out / "a" / "_SUCCESS").is_file()

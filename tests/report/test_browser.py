@@ -248,6 +248,7 @@ def test_models_side_by_side(visit, scored: Expertise, tmp_path: Path) -> None:
     page = tab.open()
     tab.draw()
     assert page.inner_text("main h1") == "Models compared"
+    assert serious_violations(page) == []
     assert "nothing can be concluded" in page.inner_text("main .warning >> nth=0")
     page.select_option("main label:has-text('Measure') select", "units_share")
     tab.draw()
@@ -273,23 +274,26 @@ def axe_source() -> str:
     return (Path(package.__file__).parent / "axe.min.js").read_text("utf-8")
 
 
+def serious_violations(page: Any) -> list[tuple[str, list[str]]]:
+    """What axe-core finds wrong with a page as it stands."""
+    page.evaluate(axe_source())
+    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    return [
+        (rule["id"], [node["html"][:200] for node in rule["nodes"][:3]])
+        for rule in found["violations"]
+        if rule["impact"] in ("serious", "critical")
+    ]
+
+
 @pytest.mark.parametrize(("size", "scheme"), [("desktop", "dark"), ("phone", "light")])
 def test_nothing_serious_bars_anyone(visit, site, size: str, scheme: str) -> None:
     tab = visit(size, scheme)
-    source = axe_source()
     for route in ROUTES:
         page = tab.open(route.replace("UNIT", site[1]))
         tab.draw()
         for details in page.query_selector_all(".numbers summary"):
             details.click()
-        page.evaluate(source)
-        found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
-        serious = [
-            (rule["id"], [node["html"][:200] for node in rule["nodes"][:3]])
-            for rule in found["violations"]
-            if rule["impact"] in ("serious", "critical")
-        ]
-        assert serious == [], route
+        assert serious_violations(page) == [], route
 
 
 @pytest.fixture(scope="module")
