@@ -44,7 +44,7 @@ def choose_buckets(
     """The lengths at which sentences are run.
 
     The least sum of computed tokens and of what buckets cost, by dynamic programming
-    over all sets of multiples of four.
+    over all sets of multiples of `_GRAIN`.
 
     Args:
       lengths_N: tokens of the sentences, ascending.

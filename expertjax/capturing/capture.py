@@ -17,6 +17,7 @@ from expertjax.concepts.pool import ConceptSet
 from expertjax.errors import InputError, Stopped
 from expertjax.runtime import mesh as meshes
 from expertjax.runtime import processes, stopping
+from expertjax.runtime.host_memory import return_freed_memory
 from expertjax.stores import arrays
 from expertjax.stores.folder import ResultFolder
 from expertjax.stores.ledger import Ledger
@@ -94,6 +95,7 @@ class _BlockWriter:
         mark, start, stop, future = self._pending.popleft()
         arrays.commit(self._array, future)
         self._ledger.mark(mark, start, stop)
+        return_freed_memory()
 
 
 def _run_blocks(folder: ResultFolder, prepared: Prepared) -> None:
