@@ -66,6 +66,7 @@ flags.DEFINE_bool(
 def main(argv: Sequence[str]) -> None:
     """Writes the reports and the comparison, and says where."""
     del argv
+    from binaries.best_units import best_units
     from expertjax.analysis.compare import CompareSettings, compare
     from expertjax.analysis.expertise import find_results
     from expertjax.errors import InputError
@@ -94,10 +95,7 @@ def main(argv: Sequence[str]) -> None:
         path = build_report(expertise, FLAGS.gamma, folder, FLAGS.top_k)
         if folder is None:
             expertise.folder.succeed()
-        print(
-            f"\n{expertise.folder.name}\n{expertise.summary(FLAGS.gamma).to_string()}"
-        )
-        print(f"report: {path}")
+        print(f"\n{best_units(expertise, FLAGS.gamma)}\nreport: {path}")
     if FLAGS.out and FLAGS.report and len(results) > 1:
         page = build_comparison(results, FLAGS.out, comparison)
         print(f"report of all: {page}")

@@ -53,6 +53,7 @@ def main(argv: Sequence[str]) -> None:
     """Runs the main job and says what was found."""
     del argv
     import expertjax as ej
+    from binaries.best_units import best_units
     from expertjax.runtime.processes import is_first
 
     start_processes()
@@ -66,8 +67,7 @@ def main(argv: Sequence[str]) -> None:
         FLAGS.model, FLAGS.concepts, FLAGS.out, settings, FLAGS.model_name
     )
     for folder in folders if is_first() else ():
-        expertise = ej.Expertise(folder)
-        print(f"\n{folder.name}\n{expertise.summary(FLAGS.gamma).to_string()}")
+        print(f"\n{best_units(ej.Expertise(folder), FLAGS.gamma)}")
         if FLAGS.report:
             print(f"report: {folder.path / 'report' / 'index.html'}")
 

@@ -280,7 +280,8 @@ class Expertise:
         if "ap_heldout" in self.metrics:
             held_out = self.metric("ap_heldout")[np.arange(len(best_C)), best_C]
             table.insert(3, "held out", held_out.round(3))
-        return table.sort_values("best AP", ascending=False, ignore_index=True)
+        order = np.argsort(-self.concepts["max_ap"].to_numpy(), kind="stable")
+        return table.iloc[order].reset_index(drop=True)
 
     def responses(self, units: np.ndarray) -> np.ndarray:
         """[N, K] float32 responses of some units to the whole pool.

@@ -34,6 +34,7 @@ def write_result(
             "chance": chance,
             "max_ap": best,
             "null_threshold": null_threshold,
+            "n_above": (ap_CxU > null_threshold).sum(1),
         }
     )
     folder.write_table("concepts", concepts)

@@ -1,0 +1,20 @@
+"""What a program prints of a model's results."""
+
+from expertjax.analysis.expertise import Expertise
+
+MOST_ROWS = 50
+
+
+def best_units(expertise: Expertise, gamma: float) -> str:
+    """The model's name, and its concepts of highest AP with their best units.
+
+    Args:
+      expertise: of one model.
+      gamma: AP from which a unit is called an expert.
+    """
+    table = expertise.summary(gamma)
+    lines = [expertise.folder.name, table.head(MOST_ROWS).to_string()]
+    if len(table) > MOST_ROWS:
+        rest = expertise.folder.path / "concepts.parquet"
+        lines.append(f"and {len(table) - MOST_ROWS} concepts more: {rest}")
+    return "\n".join(lines)
