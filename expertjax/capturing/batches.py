@@ -16,9 +16,7 @@ from expertjax.concepts.tokens import TokenizedPool
 from expertjax.stores.arrays import MAX_SHARD_BYTES
 
 _GRAIN = 2  # buckets are multiples of this many tokens
-# What a bucket has to save to be worth its compilation.
-_LEAST_BATCHES = 1
-_LEAST_SHARE = 0.003  # of all tokens
+_LEAST_SHARE = 0.003  # of all tokens, for fewer programs where many would do
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,9 +36,7 @@ class Batch:
     pooled: np.ndarray
 
 
-def choose_buckets(
-    lengths_N: np.ndarray, batch_tokens: int, least_batches: int = _LEAST_BATCHES
-) -> tuple[int, ...]:
+def choose_buckets(lengths_N: np.ndarray, bucket_tokens: int) -> tuple[int, ...]:
     """The lengths at which sentences are run.
 
     The least sum of computed tokens and of what buckets cost, by dynamic programming
@@ -48,8 +44,7 @@ def choose_buckets(
 
     Args:
       lengths_N: tokens of the sentences, ascending.
-      batch_tokens: tokens of one batch.
-      least_batches: so many has a bucket to save.
+      bucket_tokens: so many tokens has a bucket to save to be worth its compilation.
 
     Returns:
       ascending; the last is the longest sentence's own length.
@@ -57,7 +52,7 @@ def choose_buckets(
     longest = int(lengths_N[-1])
     ends = np.array([0, *range(_GRAIN, longest, _GRAIN), longest])
     count = np.searchsorted(lengths_N, ends, side="right")
-    fixed = max(least_batches * batch_tokens, _LEAST_SHARE * lengths_N.sum())
+    fixed = max(bucket_tokens, _LEAST_SHARE * lengths_N.sum())
     # Least cost of the sentences up to each end, and the bucket before it.
     cost, before = np.zeros(len(ends)), np.zeros(len(ends), int)
     for j in range(1, len(ends)):

@@ -5,6 +5,7 @@ import dataclasses
 import jax
 import numpy as np
 
+from expertjax.capturing.operations import flops_per_token
 from expertjax.capturing.prepare import Prepared
 
 
@@ -50,9 +51,8 @@ class Cost:
 def capture_cost(prepared: Prepared) -> Cost:
     """Counts from the plan: nothing is run.
 
-    A linear layer costs two operations per weight and token. Attention costs four per
-    pair of tokens and coordinate: scores and weighted sums (Kaplan et al. 2020,
-    section 2.1).
+    To `flops_per_token` come four operations of attention per pair of tokens and
+    coordinate: scores and weighted sums (Kaplan et al. 2020, section 2.1).
 
     Args:
       prepared: from `capturing.prepare.prepare`.
@@ -65,14 +65,7 @@ def capture_cost(prepared: Prepared) -> Cost:
     ]
     computed = sum(int(B) * int(T) * int(batches) for B, T, batches in shapes)
     pairs = sum(int(B) * int(T) ** 2 * int(batches) for B, T, batches in shapes)
-    weights = sum(
-        leaf.size
-        for path, leaf in jax.tree_util.tree_leaves_with_path(model.params)
-        if _is_linear(jax.tree_util.keystr(path, simple=True, separator="."))
-    )
-    # Of layers that share weights, each costs as much as if it had its own.
-    stacked = getattr(model.config, "num_groups", 0) or model.num_layers
-    flops_per_token = 2 * weights * table.depth // stacked
+    linear = flops_per_token(model, table.depth) * computed
     item = prepared.dtype.itemsize
     return Cost(
         sentences=len(lengths_N),
@@ -80,13 +73,9 @@ def capture_cost(prepared: Prepared) -> Cost:
         computed_tokens=computed,
         shapes=len(shapes),
         units=table.num_units,
-        flops=flops_per_token * computed + 4 * table.depth * model.config.width * pairs,
+        flops=linear + 4 * table.depth * model.config.width * pairs,
         response_bytes=len(lengths_N) * table.num_units * item,
         parameter_bytes=sum(leaf.nbytes for leaf in jax.tree.leaves(model.params)),
         output_bytes=max(B for B, _, _ in shapes) * table.num_units * item,
         block_bytes=plan.block_rows * table.num_units * item,
     )
-
-
-def _is_linear(path: str) -> bool:
-    return path.startswith("blocks.") and path.removesuffix(".value").endswith("kernel")

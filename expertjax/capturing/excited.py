@@ -25,8 +25,8 @@ _READ_BYTES = 128 * 2**20  # of responses that are held at a time
 # Batches of other shapes round otherwise, on accelerators also by TF32; other weights,
 # tokens or units are about as far from each other as responses are large.
 _TOLERANCE = {"float32": 0.01, "bfloat16": 0.1}
-# There are few sentences: compiling for another length takes as long as some batches.
-_LEAST_BATCHES = 4
+# Positions beside the responses make a program that takes longer to compile.
+_COMPILE_COST = 4
 _TINY = 1e-6  # float16 knows nothing much smaller
 
 
@@ -153,7 +153,7 @@ def _prepare(
     sentences = folder.read_table("sentences").iloc[rows]
     few, columns = table.keep(units)
     pool = ConceptSet((), tuple(sentences["text"]), ())
-    prepared = arrange(model, pool, few, settings, mesh, _LEAST_BATCHES)
+    prepared = arrange(model, pool, few, settings, mesh, _COMPILE_COST)
     # Both stand by ascending length, so that one order is the other.
     if not np.array_equal(prepared.pool.lengths, sentences["n_tokens"]):
         raise InputError(

@@ -10,6 +10,7 @@ import pandas as pd
 from jax.sharding import Mesh
 
 from expertjax.capturing.batches import BatchPlan, choose_buckets, shard_rows
+from expertjax.capturing.operations import flops_per_token
 from expertjax.capturing.settings import CaptureSettings
 from expertjax.checkpoints.load import Model, params_digest
 from expertjax.concepts.pool import ConceptSet, sentence_digest
@@ -91,7 +92,7 @@ def arrange(
     table: UnitTable,
     settings: CaptureSettings,
     mesh: Mesh,
-    least_batches: int = 1,
+    compile_cost: int = 1,
 ) -> Prepared:
     """Tokenises and plans, for responses that are not stored: without an identity.
 
@@ -101,7 +102,7 @@ def arrange(
       table: the units that are wanted.
       settings: with every choice made.
       mesh: of this process's group.
-      least_batches: see `choose_buckets`.
+      compile_cost: how often a forward pass alone could be compiled in the time.
 
     Raises:
       InputError: see `tokenize`; or the tokenizer is not the model's.
@@ -114,7 +115,8 @@ def arrange(
         special_tokens=settings.special_tokens,
     )
     pool = fit_vocabulary(model, pool)
-    plan = _plan(pool, table, settings, mesh, least_batches)
+    cost = compile_cost * _bucket_tokens(model, table, settings, mesh)
+    plan = _plan(pool, table, settings, mesh, cost)
     return Prepared(model, pool, table, settings, plan, mesh, {})
 
 
@@ -123,18 +125,29 @@ def _columns_per_process(table: UnitTable, mesh: Mesh) -> int:
     return -(-table.num_units // model) * model // meshes.num_processes(mesh)
 
 
+def _bucket_tokens(
+    model: Model, table: UnitTable, settings: CaptureSettings, mesh: Mesh
+) -> int:
+    """Tokens that are run in the time in which a shape is compiled; at most a batch.
+
+    With more of them, a run of a few thousand sentences would have one shape.
+    """
+    flops = max(1, flops_per_token(model, table.depth))
+    return min(settings.batch_tokens, meshes.compile_flops(mesh) // flops)
+
+
 def _plan(
     pool: TokenizedPool,
     table: UnitTable,
     settings: CaptureSettings,
     mesh: Mesh,
-    least_batches: int,
+    bucket_tokens: int,
 ) -> BatchPlan:
     multiple = meshes.data_size(mesh)
     full_padding = settings.compat == "selfcond"
     buckets: tuple[int, ...] = (settings.seq_len,)
     if not full_padding:
-        buckets = choose_buckets(pool.lengths, settings.batch_tokens, least_batches)
+        buckets = choose_buckets(pool.lengths, bucket_tokens)
     rows = shard_rows(
         len(pool.lengths),
         _columns_per_process(table, mesh),

@@ -9,6 +9,9 @@ import pytest
 from flax import nnx
 
 from expertjax.capturing.capture import capture
+from expertjax.capturing.cost import capture_cost
+from expertjax.capturing.operations import flops_per_token
+from expertjax.capturing.prepare import prepare
 from expertjax.capturing.settings import CaptureSettings
 from expertjax.checkpoints.load import Model, load_model
 from expertjax.concepts.pool import ConceptSet, Membership, sentence_digest
@@ -96,6 +99,32 @@ def test_responses_are_those_of_sentences_run_alone(
     full: ResultFolder, tiny_gpt2: Model, torch_gpt2: Any
 ):
     check_against_torch(full, tiny_gpt2, torch_gpt2)
+
+
+def test_the_more_a_token_costs_the_less_padding(
+    full: ResultFolder,
+    tiny_gpt2: Model,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    costs, choices = [], settings(batch_tokens=64)
+    per_token = flops_per_token(tiny_gpt2, tiny_gpt2.num_layers)
+    for tokens in (10_000, 20, 1):  # that are run in the time of compiling
+        monkeypatch.setattr(
+            "expertjax.capturing.prepare.meshes.compile_flops",
+            lambda mesh, tokens=tokens: tokens * per_token,
+        )
+        prepared = prepare(tiny_gpt2, CONCEPTS, choices, make_mesh("model:8"))
+        costs.append(capture_cost(prepared))
+        print(f"{costs[-1].shapes} shapes, padding {costs[-1].padding:.1%}")
+    shapes = [cost.shapes for cost in costs]
+    padding = [cost.padding for cost in costs]
+    assert shapes == sorted(shapes) and shapes[0] < shapes[2]
+    assert padding == sorted(padding, reverse=True) and padding[0] > padding[2]
+    again = capture(tiny_gpt2, CONCEPTS, tmp_path / "out", choices)
+    np.testing.assert_allclose(
+        read_responses(again), read_responses(full), rtol=1e-5, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize(

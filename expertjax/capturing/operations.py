@@ -1,0 +1,29 @@
+"""How many operations a forward pass takes."""
+
+import jax
+
+from expertjax.checkpoints.load import Model
+
+
+def flops_per_token(model: Model, depth: int) -> int:
+    """Multiplications and additions of the linear layers, attention's scores left out.
+
+    A linear layer costs two operations per weight and token (Kaplan et al. 2020,
+    section 2.1).
+
+    Args:
+      model: any.
+      depth: layers that are run.
+    """
+    weights = sum(
+        leaf.size
+        for path, leaf in jax.tree_util.tree_leaves_with_path(model.params)
+        if _is_linear(jax.tree_util.keystr(path, simple=True, separator="."))
+    )
+    # Of layers that share weights, each costs as much as if it had its own.
+    stacked = getattr(model.config, "num_groups", 0) or model.num_layers
+    return 2 * weights * depth // stacked
+
+
+def _is_linear(path: str) -> bool:
+    return path.startswith("blocks.") and path.removesuffix(".value").endswith("kernel")
