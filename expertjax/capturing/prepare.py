@@ -51,6 +51,19 @@ class Prepared:
         return arrays.DTYPES[self.settings.store_dtype]
 
     @property
+    def repeats_tokens(self) -> bool:
+        """May padding be copies of each sentence's last token?
+
+        The maximum over all that stands in a row is then that over what counts.
+        """
+        return (
+            self.settings.pooling == "max"
+            and self.settings.special_tokens == "include"
+            and not self.plan.full_padding
+            and self.model.family.copies_alike
+        )
+
+    @property
     def columns(self) -> tuple[int, int]:
         """The units whose responses this process holds."""
         width = self.columns_per_process

@@ -3,7 +3,7 @@
 import concurrent.futures
 import functools
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -13,10 +13,11 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from expertjax.capturing.batches import Batch
-from expertjax.capturing.pooling import pool_fn
+from expertjax.capturing.pooling import pool_every_token, pool_fn
 from expertjax.capturing.prepare import Prepared
 from expertjax.models.attention import Inputs
 from expertjax.models.edits import Probe
+from expertjax.models.family import Output
 from expertjax.runtime import mesh as meshes
 from expertjax.runtime import sharding
 from expertjax.typing import Array, PoolFn
@@ -78,29 +79,36 @@ class Steps(Compiled):
         """
         self._prepared = prepared
         params = sharding.place_parameters(prepared.mesh, prepared.model.params)
-        step = step or _response_step(prepared, prepared.dtype)
+        step = step or _response_step(prepared)
         super().__init__(step, params, prepared.mesh)
 
     def unrounded(self, batch: Batch) -> np.ndarray:
         """[B, U] float32 responses, to say what was not finite."""
-        step = _response_step(self._prepared, np.dtype(np.float32))
-        responses, _ = step(self._params, *self._inputs(batch))
-        return meshes.local(responses)
+        prepared = self._prepared
+        step = jit_forward(
+            prepared,
+            functools.partial(pool_fn, prepared.settings.pooling),
+            lambda output: _responses(prepared, output, np.dtype(np.float32)),
+            meshes.split_responses(prepared.mesh),
+        )
+        return meshes.local(step(self._params, *self._inputs(batch)))
 
 
 def jit_forward(
     prepared: Prepared,
     make_pool: Callable[[Array], PoolFn],
-    finish: Callable[[Mapping[str, Any]], Any],
+    finish: Callable[[Output], Any],
     out_shardings: Any,
+    inputs_of: Callable[[Array, Array], Inputs] = Inputs.of,
 ) -> Any:
     """The model as a jitted function of parameters, tokens and two masks.
 
     Args:
       prepared: its table says which sites are pooled.
       make_pool: [B, T] bool, True at tokens that count -> how sites are pooled.
-      finish: makes of the pooled sites what the function returns.
+      finish: makes of the model's output what the function returns.
       out_shardings: of that.
+      inputs_of: tokens and mask -> what the model takes.
     """
     model, mesh, table = prepared.model, prepared.mesh, prepared.table
     record = frozenset(site.name for site in table.recorded)
@@ -108,7 +116,7 @@ def jit_forward(
     def step(params: Any, tokens: Array, mask: Array, pooled: Array) -> Any:
         module = nnx.merge(model.graphdef, params)
         probe = Probe(pool=make_pool(pooled), record=record, depth=table.depth)
-        return finish(module(Inputs.of(tokens, mask), probe).pooled)
+        return finish(module(inputs_of(tokens, mask), probe))
 
     split = meshes.split_batch(mesh)
     params = sharding.parameter_shardings(mesh, model.params)
@@ -116,18 +124,32 @@ def jit_forward(
     return jax.jit(step, in_shardings=shardings, out_shardings=out_shardings)
 
 
-def _response_step(prepared: Prepared, dtype: np.dtype) -> Any:
-    table, mesh = prepared.table, prepared.mesh
-    filler = -table.num_units % meshes.model_size(mesh)
+def _responses(prepared: Prepared, output: Output, dtype: np.dtype) -> Array:
+    """[B, U], filled up to a multiple of the `model` axis."""
+    filler = -prepared.table.num_units % meshes.model_size(prepared.mesh)
+    responses_BxU = prepared.table.gather(output.pooled)
+    return jnp.pad(responses_BxU, ((0, 0), (0, filler))).astype(dtype)
 
-    def rounded(pooled: Mapping[str, Array]) -> tuple[Array, Array]:
-        responses_BxU = jnp.pad(table.gather(pooled), ((0, 0), (0, filler)))
-        rounded_BxU = responses_BxU.astype(dtype)
-        return rounded_BxU, jnp.isfinite(rounded_BxU).all()
 
+def _response_step(prepared: Prepared) -> Any:
+    """Responses in the dtype of the store, and whether all of them are finite."""
+    mesh = prepared.mesh
+    repeats = prepared.repeats_tokens
+
+    def finish(output: Output) -> tuple[Array, Array]:
+        responses_BxU = _responses(prepared, output, prepared.dtype)
+        is_finite = jnp.isfinite(responses_BxU).all()
+        if repeats:
+            # A NaN that the maximum passes over has come here through the residual
+            # stream.
+            is_finite &= jnp.isfinite(output.hidden).all()
+        return responses_BxU, is_finite
+
+    pool = functools.partial(pool_fn, prepared.settings.pooling)
     return jit_forward(
         prepared,
-        functools.partial(pool_fn, prepared.settings.pooling),
-        rounded,
+        (lambda _: pool_every_token) if repeats else pool,
+        finish,
         (meshes.split_responses(mesh), meshes.replicated(mesh)),
+        Inputs.repeating if repeats else Inputs.of,
     )

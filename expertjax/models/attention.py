@@ -43,6 +43,23 @@ class Inputs(NamedTuple):
         positions = jnp.maximum(jnp.arange(valid.shape[1])[None] - start_Bx1, 0)
         return cls(jnp.asarray(tokens_BxT), positions, valid, positions)
 
+    @classmethod
+    def repeating(cls, tokens_BxT: Array, mask_BxT: Array) -> "Inputs":
+        """Padding as copies of each sentence's last token, at the same position.
+
+        Nothing attends to a copy, and a copy computes at every layer what the token
+        does. So the maximum over all tokens is that over the real ones.
+
+        Args:
+          tokens_BxT: token ids.
+          mask_BxT: 1 at real tokens; padding on the right.
+        """
+        valid = jnp.asarray(mask_BxT).astype(bool)
+        last_Bx1 = jnp.sum(valid, axis=1, keepdims=True) - 1
+        positions = jnp.minimum(jnp.arange(valid.shape[1])[None], last_Bx1)
+        tokens = jnp.take_along_axis(jnp.asarray(tokens_BxT), positions, axis=1)
+        return cls(tokens, positions, valid, positions)
+
     def mask(self, *, causal: bool, window: int | None = None) -> Array:
         """[B, 1, T, S] bool: may token t attend to key s?
 

@@ -62,6 +62,9 @@ class Family:
       name: family name.
       model_types: Hugging Face `model_type` values it serves.
       causal: a language model that can generate from left to right.
+      copies_alike: padding that copies a token, at its position, computes what the
+        token does (see `Inputs.repeating`). Not so where a token's place is its index
+        in the row, or where the model sets padding to zero.
       read_config: config.json -> frozen config.
       build: config -> module.
       sites: config -> the sites of one block, in the order of computation.
@@ -81,6 +84,7 @@ class Family:
     prefix: str = ""
     ignored: tuple[str, ...] = ()
     renamed: tuple[tuple[str, str], ...] = ()
+    copies_alike: bool = True
 
 
 _TENSORS = {

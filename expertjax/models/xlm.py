@@ -196,6 +196,7 @@ FAMILY = Family(
     read_config=_read_config,
     build=XLM,
     sites=_sites,
+    copies_alike=False,  # padding is zero
     prefix="transformer.",
     rules=(
         KeyRule("transformer.embeddings.weight", "word.embedding"),

@@ -208,6 +208,7 @@ FAMILY = Family(
     name="xlnet",
     model_types=("xlnet",),
     causal=False,
+    copies_alike=False,  # distances are those of indices
     read_config=_read_config,
     build=XLNet,
     sites=_sites,

@@ -113,7 +113,9 @@ def make_case(name: str, folder: Path) -> Case:
     return Case(torch_model, model, jax.jit(forward_of(model)), options)
 
 
-def forward_of(model: Model) -> Callable[..., dict[str, Any]]:
+def forward_of(
+    model: Model, inputs_of: Callable[[Any, Any], Inputs] = Inputs.of
+) -> Callable[..., dict[str, Any]]:
     """f(tokens, mask, edit): all sites unpooled, hidden, logits if it has them."""
     record = frozenset(site.name for site in model.sites)
     has_logits = all(
@@ -122,7 +124,7 @@ def forward_of(model: Model) -> Callable[..., dict[str, Any]]:
 
     def forward(tokens: Any, mask: Any, edit: Edit | None) -> dict[str, Any]:
         module = nnx.merge(model.graphdef, model.params)
-        out = module(Inputs.of(tokens, mask), Probe(edit, lambda z: z, record))
+        out = module(inputs_of(tokens, mask), Probe(edit, lambda z: z, record))
         logits = module.logits(out.hidden) if has_logits else None
         return {"sites": out.pooled, "hidden": out.hidden, "logits": logits}
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from expertjax.models.attention import Inputs
 from expertjax.models.edits import Edit
 from expertjax.models.sites import EVERY_POINT, UnitTable
 from tests.models.parity import (
@@ -17,6 +18,7 @@ from tests.models.parity import (
     batch,
     bfloat16_error,
     errors,
+    forward_of,
     make_case,
 )
 from tests.torch_reference import Reference
@@ -100,6 +102,34 @@ def test_only_padding_gives_finite_numbers(case: Case) -> None:
     tokens, mask = batch(case.model, "right")
     out = case.forward(tokens, np.zeros_like(mask), None)
     assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(out))
+
+
+def test_copies_of_the_last_token_change_no_maximum(case: Case) -> None:
+    tokens, mask = batch(case.model, "right")
+    repeated = jax.jit(forward_of(case.model, Inputs.repeating))(tokens, mask, None)
+    plain = case.forward(tokens, mask, None)
+    worst = 0.0
+    for name, z_LxBxTxF in plain["sites"].items():
+        real_BxTx1 = mask.astype(bool)[:, :, None]
+        expected_LxBxF = np.max(z_LxBxTxF, 2, where=real_BxTx1, initial=-np.inf)
+        found_LxBxF = np.max(repeated["sites"][name], 2)
+        off = np.abs(found_LxBxF - expected_LxBxF).max() / expected_LxBxF.std()
+        worst = max(worst, off)
+    assert (worst <= TOLERANCE) == case.model.family.copies_alike, worst
+
+
+def test_a_nan_of_any_site_comes_out_at_its_token(case: Case) -> None:
+    """What capture relies on where the maximum passes over NaN."""
+    model = case.model
+    tokens, mask = batch(model, "right")
+    last = model.num_layers - 1
+    for site in model.sites:
+        identity = model.identity_edit
+        shift = dict(identity.shift)
+        shift[site.name] = shift[site.name].at[last, site.features // 2].set(jnp.nan)
+        out = case.forward(tokens, mask, Edit(identity.scale, shift))
+        is_nan_BxT = np.isnan(np.asarray(out["hidden"])).any(-1)
+        assert is_nan_BxT[mask.astype(bool)].all(), site.name
 
 
 def test_bfloat16_stays_close(case: Case) -> None:
