@@ -114,15 +114,18 @@ def test_the_end_of_one_ends_the_other(
     for number in range(5):
         victim, done = moments.randrange(2), len(marks(out / NAME, "responses"))
         running = start_job("find_experts", **job, out=out)
+        patience = 60.0
         if number == early or done == every:  # before, or after, the capture
-            time.sleep(moments.uniform(1, 6))
+            time.sleep(moments.uniform(3, 6))
+            # If they have not met yet, JAX waits 300 s for who does not come.
+            patience = 360.0
         else:
             more = moments.randint(1, max(1, (every - done) // 2))
             wait_for(functools.partial(is_reached, done + more), running)
             time.sleep(moments.uniform(0, 0.1))
         kill(running[victim])
         killed, other = time.monotonic(), running[1 - victim]
-        other.communicate(timeout=60)
+        other.communicate(timeout=patience)
         waited = time.monotonic() - killed
         blocks = [len(marks(out / NAME, store)) for store in ("responses", "expertise")]
         rounds.append((victim, blocks, other.returncode, round(waited, 1)))
