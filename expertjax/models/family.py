@@ -62,9 +62,6 @@ class Family:
       name: family name.
       model_types: Hugging Face `model_type` values it serves.
       causal: a language model that can generate from left to right.
-      copies_alike: padding that copies a token, at its position, computes what the
-        token does (see `Inputs.repeating`). Not so where a token's place is its index
-        in the row, or where the model sets padding to zero.
       read_config: config.json -> frozen config.
       build: config -> module.
       sites: config -> the sites of one block, in the order of computation.
@@ -72,6 +69,9 @@ class Family:
       prefix: of the base model; checkpoints saved without a head lack it.
       ignored: keys of tensors that our module has no use for.
       renamed: (ending of a key in old checkpoints, ending of today).
+      copies_alike: padding that copies a token, at its position, computes what the
+        token does (see `Inputs.repeating`). Not so where a token's place is its index
+        in the row, or where the model sets padding to zero.
     """
 
     name: str

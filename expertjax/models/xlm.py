@@ -196,7 +196,6 @@ FAMILY = Family(
     read_config=_read_config,
     build=XLM,
     sites=_sites,
-    copies_alike=False,  # padding is zero
     prefix="transformer.",
     rules=(
         KeyRule("transformer.embeddings.weight", "word.embedding"),
@@ -225,4 +224,5 @@ FAMILY = Family(
         ),
     ),
     ignored=("transformer.position_ids",),  # a constant
+    copies_alike=False,  # padding is zero
 )

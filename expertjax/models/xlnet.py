@@ -208,7 +208,6 @@ FAMILY = Family(
     name="xlnet",
     model_types=("xlnet",),
     causal=False,
-    copies_alike=False,  # distances are those of indices
     read_config=_read_config,
     build=XLNet,
     sites=_sites,
@@ -239,4 +238,5 @@ FAMILY = Family(
         _BLOCK + "rel_attn.seg_embed",  # segments
         _BLOCK + "rel_attn.r_s_bias",
     ),
+    copies_alike=False,  # distances are those of indices
 )
