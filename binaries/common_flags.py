@@ -48,6 +48,7 @@ def define_capture_flags() -> None:
     flags.DEFINE_enum(
         "compute_dtype", "float32", ["float32", "bfloat16"], "Dtype of the model."
     )
+    define_precision_flag()
     flags.DEFINE_enum(
         "store_dtype",
         "float32",
@@ -76,6 +77,16 @@ def define_capture_flags() -> None:
         "Folder in which compiled programs are kept for later runs.",
     )
     define_process_flags()
+
+
+def define_precision_flag() -> None:
+    """How exactly a model multiplies, in every program that runs one."""
+    flags.DEFINE_enum(
+        "precision",
+        "float32",
+        ["float32", "tensorfloat32", "bfloat16_3x"],
+        "Of products of float32 matrices; the others are faster on some accelerators.",
+    )
 
 
 def define_score_flags() -> None:
@@ -132,6 +143,7 @@ def define_generate_flags(
       top_k: likewise.
     """
     flags.DEFINE_string("model", None, "As in find_experts; causal.", required=True)
+    define_precision_flag()
     flags.DEFINE_string("perplexity_model", None, "Judges texts; default: --model.")
     flags.DEFINE_integer("num_samples", num_samples, "Texts of a kind.")
     flags.DEFINE_integer("seed", 0, "Seed of the first of them; the others follow.")
@@ -148,6 +160,17 @@ def define_generate_flags(
         "edit_tokens", "all", ["all", "new"], "Edit at all tokens or at new ones only."
     )
     flags.DEFINE_integer("batch_size", 64, "Texts that are written at a time.")
+
+
+def load_writer_and_judge() -> tuple[Any, Any]:
+    """The model of `--model`, and that of `--perplexity_model` or None."""
+    import expertjax as ej
+
+    paths = FLAGS.model, FLAGS.perplexity_model
+    return tuple(  # type: ignore[return-value]
+        ej.load_model(path, precision=FLAGS.precision) if path else None
+        for path in paths
+    )
 
 
 def whole_numbers(flag: str) -> list[int]:

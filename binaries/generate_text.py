@@ -11,6 +11,7 @@ from absl import flags
 
 from binaries.common_flags import (
     define_generate_flags,
+    load_writer_and_judge,
     settings_from_flags,
     whole_numbers,
 )
@@ -63,12 +64,11 @@ def main(argv: Sequence[str]) -> None:
 
     settings = settings_from_flags(ej.GenerateSettings)
     edits = _edits()
-    model = ej.load_model(FLAGS.model)
+    model, judge = load_writer_and_judge()
     seeds = range(FLAGS.seed, FLAGS.seed + FLAGS.num_samples)
     single = len(edits) * len(FLAGS.prompt) * len(seeds) == 1
     texts = generate(model, FLAGS.prompt, edits, seeds, settings, _show(single))
-    judge = ej.load_model(FLAGS.perplexity_model) if FLAGS.perplexity_model else model
-    texts["perplexity"] = ej.perplexity(judge, list(texts["sentence"]))
+    texts["perplexity"] = ej.perplexity(judge or model, list(texts["sentence"]))
     scores = score_texts(texts, FLAGS.words)
     scores.insert(0, "num_units", [0 if e is None else len(e) for e in edits])
     if single:

@@ -12,6 +12,7 @@ from absl import flags
 
 from binaries.common_flags import (
     define_generate_flags,
+    load_writer_and_judge,
     settings_from_flags,
     whole_numbers,
 )
@@ -51,10 +52,9 @@ def main(argv: Sequence[str]) -> None:
     from expertjax.report.generation_figures import parity_figure
 
     sides = _sides()
-    model = ej.load_model(FLAGS.model)
+    model, judge = load_writer_and_judge()
     seeds = range(FLAGS.seed, FLAGS.seed + FLAGS.num_samples)
     settings = settings_from_flags(ej.GenerateSettings)
-    judge = ej.load_model(FLAGS.perplexity_model) if FLAGS.perplexity_model else None
     table = sweep.parity(model, _prompts(), sides, seeds, settings, judge)
     points = sweep.parity_points(table)
     means = table.groupby(["forced", "num_units"], sort=False).mean(numeric_only=True)

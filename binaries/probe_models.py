@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from binaries.common_flags import settings_from_flags
+from binaries.common_flags import define_precision_flag, settings_from_flags
 from binaries.run_main import run_main
 
 FLAGS = flags.FLAGS
@@ -57,6 +57,7 @@ flags.DEFINE_list(
 flags.DEFINE_enum(
     "compute_dtype", "float32", ["float32", "bfloat16"], "Dtype of the model."
 )
+define_precision_flag()
 flags.DEFINE_integer(
     "batch_tokens", 0, "Tokens of a batch, with padding; 0: what suits the devices."
 )

@@ -217,7 +217,7 @@ def probe_models(
     tokenizers: dict[Path | None, Any] = {None: None}
 
     def load(member: Member) -> Model:
-        return _load(member, settings.compute_dtype, mesh, tokenizers)
+        return _load(member, settings, mesh, tokenizers)
 
     results = probing_room.probe_models(
         members, load, task_set, texts, out, settings, mesh
@@ -244,14 +244,14 @@ def _jobs(
     tokenizers: dict[Path | None, Any] = {None: None}  # each is loaded once
     for member in members:
         yield (
-            _load(member, settings.capture.compute_dtype, mesh, tokenizers),
+            _load(member, settings.capture, mesh, tokenizers),
             concept_set,
         )
 
 
 def _load(
     member: Member,
-    dtype: str,
+    settings: CaptureSettings | ProbeSettings,
     mesh: Mesh,
     tokenizers: dict[Path | None, Any],
 ) -> Model:
@@ -259,7 +259,8 @@ def _load(
     model = load_model(
         str(member.path),
         name=member.name,
-        dtype=dtype,
+        dtype=settings.compute_dtype,
+        precision=settings.precision,
         put=put_parameter(mesh),
         tokenizer=tokenizers.get(member.tokenizer, member.tokenizer),
     )

@@ -6,11 +6,11 @@ import time
 import jax
 import jax.numpy as jnp
 import pandas as pd
-from flax import nnx
 
 from expertjax.checkpoints.load import abstract_module
 from expertjax.models.attention import Inputs
 from expertjax.models.edits import Probe
+from expertjax.models.forward import Forward
 from expertjax.models.registry import read_config
 from expertjax.models.sites import UnitTable
 
@@ -47,7 +47,7 @@ def _compile_seconds(depth: int) -> float:
     record = frozenset(site.name for site in table.recorded)
 
     def step(params, tokens, mask):  # type: ignore[no-untyped-def]
-        module = nnx.merge(graphdef, params)
+        module = Forward(graphdef).bind(params)
         probe = Probe(pool=lambda z: z.max(1), record=record)
         return table.gather(module(Inputs.of(tokens, mask), probe).pooled)
 

@@ -40,7 +40,7 @@ def capture(
       model: from `load_model`.
       concepts: the pool and its memberships.
       out: the model's result folder.
-      settings: see `CaptureSettings`.
+      settings: see `CaptureSettings`; by default what the model was loaded for.
       mesh: defaults to all devices on the data axis.
 
     Returns:
@@ -51,7 +51,7 @@ def capture(
       InputError: settings that do not fit the model or the sentences, another
         run's folder, activations that are not finite or do not fit the dtype.
     """
-    settings = settings or CaptureSettings()
+    settings = settings or CaptureSettings.of(model)
     mesh = mesh or meshes.make_mesh()
     prepared = prepare(model, concepts, settings, mesh)
     folder = ResultFolder(out)

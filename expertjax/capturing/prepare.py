@@ -89,6 +89,7 @@ def prepare(
     Raises:
       InputError: settings that do not fit the model or the sentences.
     """
+    _check_computing(model, settings)
     check_length(model, settings.seq_len)
     table = UnitTable.build(model.sites, model.num_layers, settings.sites)
     settings = settings.resolve(meshes.batch_tokens(mesh))
@@ -189,6 +190,20 @@ def check_length(model: Model, seq_len: int) -> None:
         raise InputError(
             f"--seq_len={seq_len}: {model.name} has only {longest} positions"
         )
+
+
+def _check_computing(model: Model, settings: CaptureSettings) -> None:
+    """Refuses a run that would say it was computed otherwise than it is."""
+    for flag, loaded, argument in (
+        ("compute_dtype", model.dtype, "dtype"),
+        ("precision", model.precision, "precision"),
+    ):
+        wanted = getattr(settings, flag)
+        if wanted != loaded:
+            raise InputError(
+                f"--{flag}={wanted}: {model.name} was loaded to compute in {loaded}; "
+                f"load it with load_model(..., {argument}={wanted!r})"
+            )
 
 
 def fit_vocabulary(model: Model, pool: TokenizedPool) -> TokenizedPool:

@@ -4,8 +4,10 @@ import dataclasses
 from typing import Any, Literal
 
 from expertjax.capturing.pooling import Pooling
+from expertjax.checkpoints.load import Model
 from expertjax.concepts.tokens import Long, SpecialTokens
 from expertjax.errors import InputError
+from expertjax.models.forward import PRECISIONS, Precision
 from expertjax.stores.arrays import DTYPES
 
 
@@ -22,6 +24,8 @@ class CaptureSettings:
       long: are sentences over seq_len dropped or truncated?
       sites: regular expression on torch module names; "" is all of the family's.
       compute_dtype: "float32" or "bfloat16".
+      precision: of products of float32 matrices: "float32", or for speed
+        "tensorfloat32" or "bfloat16_3x"; see `models.forward.multiplying`.
       store_dtype: "float32", "float16" or "bfloat16".
       batch_tokens: about the tokens of one batch, padding included; 0 is what suits
         the devices.
@@ -38,6 +42,7 @@ class CaptureSettings:
     long: Long = "drop"
     sites: str = ""
     compute_dtype: Literal["float32", "bfloat16"] = "float32"
+    precision: Precision = "float32"
     store_dtype: Literal["float32", "float16", "bfloat16"] = "float32"
     batch_tokens: int = 0
     block_rows: int = 512
@@ -50,6 +55,7 @@ class CaptureSettings:
             "special_tokens": ("include", "exclude"),
             "long": ("drop", "truncate"),
             "compute_dtype": ("float32", "bfloat16"),
+            "precision": PRECISIONS,
             "store_dtype": tuple(DTYPES),
             "compat": ("", "selfcond"),
         }
@@ -72,6 +78,11 @@ class CaptureSettings:
         if self.compat:
             self._check_compat()
 
+    @classmethod
+    def of(cls, model: Model) -> "CaptureSettings":
+        """The default for a model, computing as it was loaded to."""
+        return cls(compute_dtype=model.dtype, precision=model.precision)  # type: ignore[arg-type]
+
     def resolve(self, batch_tokens: int) -> "CaptureSettings":
         """The same with `batch_tokens` chosen, if the user left that open."""
         chosen = self.batch_tokens or batch_tokens
@@ -84,6 +95,7 @@ class CaptureSettings:
             "special_tokens": "include",
             "long": "drop",
             "compute_dtype": "float32",
+            "precision": "float32",
             "store_dtype": "float32",
         }
         for name, value in needed.items():

@@ -9,7 +9,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 from jax.sharding import Mesh
 
 from expertjax.capturing.batches import Batch
@@ -114,7 +113,7 @@ def jit_forward(
     record = frozenset(site.name for site in table.recorded)
 
     def step(params: Any, tokens: Array, mask: Array, pooled: Array) -> Any:
-        module = nnx.merge(model.graphdef, params)
+        module = model.forward.bind(params)
         probe = Probe(pool=make_pool(pooled), record=record, depth=table.depth)
         return finish(module(inputs_of(tokens, mask), probe))
 

@@ -22,6 +22,7 @@ from expertjax.checkpoints.tokenizer import load_tokenizer
 from expertjax.errors import InputError
 from expertjax.models.edits import Edit
 from expertjax.models.family import Family
+from expertjax.models.forward import Forward, Precision, check_precision
 from expertjax.models.registry import family_of, read_config
 from expertjax.models.sites import Site
 
@@ -41,6 +42,7 @@ class Model:
       params: its parameters.
       tokenizer: the Hugging Face fast tokenizer.
       attributes: its `config.json`.
+      precision: of its products of float32 matrices; see `models.forward`.
     """
 
     name: str
@@ -51,6 +53,17 @@ class Model:
     params: nnx.State
     tokenizer: Any
     attributes: dict[str, Any]
+    precision: Precision = "float32"
+
+    @property
+    def dtype(self) -> str:
+        """Of the parameters and of the computation."""
+        return str(jax.tree.leaves(self.params)[0].dtype)
+
+    @property
+    def forward(self) -> Forward:
+        """Its module, to be bound to the parameters inside a jitted function."""
+        return Forward(self.graphdef, self.precision)
 
     @property
     def sites(self) -> tuple[Site, ...]:
@@ -75,6 +88,7 @@ def load_model(
     dtype: Any = jnp.float32,
     put: PutFn | None = None,
     tokenizer: Any = None,
+    precision: Precision = "float32",
 ) -> Model:
     """Loads a checkpoint.
 
@@ -88,10 +102,12 @@ def load_model(
       put: moves a parameter, given its path and a host array, to the device(s).
       tokenizer: to be used in place of the checkpoint's own, or the folder to load
         it from.
+      precision: of products of float32 matrices; see `models.forward.multiplying`.
 
     Raises:
       InputError: the checkpoint is not there, is damaged or is not understood.
     """
+    check_precision(precision)
     checkpoint = open_checkpoint(find_checkpoint(model))
     path, attributes = checkpoint.path, checkpoint.attributes
     config_name = str(checkpoint.config_path)
@@ -112,7 +128,9 @@ def load_model(
     elif tokenizer is None:
         tokenizer = checkpoint.load_tokenizer()
     name = name or checkpoint_name(model)
-    return Model(name, path, family, config, graphdef, params, tokenizer, attributes)
+    return Model(
+        name, path, family, config, graphdef, params, tokenizer, attributes, precision
+    )
 
 
 def read_architecture(model: str) -> tuple[Family, Any, Callable[[], Any]]:

@@ -6,13 +6,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 
 from expertjax.checkpoints.load import Model
 from expertjax.errors import InputError
 from expertjax.generation.sampling import Sampling, choose
 from expertjax.models.attention import Inputs
 from expertjax.models.edits import Cache, Edit, Probe
+from expertjax.models.forward import Forward
 from expertjax.typing import Array
 
 
@@ -100,7 +100,7 @@ class Decoder:
                 f"tokens, and {self.model.name} has only {most} positions"
             )
         return _begin(
-            self.model.graphdef,
+            self.model.forward,
             self.model.params,
             prompts_BxP,
             job,
@@ -110,12 +110,12 @@ class Decoder:
 
     def advance(self, state: State, job: Job, count: int) -> State:
         """Writes on until there are `count` tokens, or all texts have ended."""
-        return _advance(self.model.graphdef, self.model.params, state, job, count)
+        return _advance(self.model.forward, self.model.params, state, job, count)
 
 
-@functools.partial(jax.jit, static_argnames=("graphdef", "num_new", "edit_prompt"))
+@functools.partial(jax.jit, static_argnames=("forward", "num_new", "edit_prompt"))
 def _begin(
-    graphdef: nnx.GraphDef,
+    forward: Forward,
     params: Any,
     tokens_BxP: Array,
     job: Job,
@@ -123,13 +123,14 @@ def _begin(
     num_new: int,
     edit_prompt: bool,
 ) -> State:
-    module = nnx.merge(graphdef, params)
+    module = forward.bind(params)
     batch, length = tokens_BxP.shape
     inputs = _inputs(tokens_BxP, job, jnp.int32(0), length + num_new)
     edit = job.edit if edit_prompt else None
     probe = Probe(edit=edit, choice=job.choice, slots=length + num_new)
     out = module(inputs, probe)
     logits_BxV = module.logits(out.hidden[:, -1:])[:, 0]
+    assert out.cache is not None
     rows = jnp.arange(batch)[:, None]
     is_real = jnp.arange(length) >= job.start[:, None]
     seen = jnp.zeros(logits_BxV.shape, bool).at[rows, tokens_BxP].max(is_real)
@@ -144,11 +145,11 @@ def _begin(
 
 
 # The state is given away, so that the cache is not held twice.
-@functools.partial(jax.jit, static_argnames="graphdef", donate_argnames="state")
+@functools.partial(jax.jit, static_argnames="forward", donate_argnames="state")
 def _advance(
-    graphdef: nnx.GraphDef, params: Any, state: State, job: Job, count: Array
+    forward: Forward, params: Any, state: State, job: Job, count: Array
 ) -> State:
-    module = nnx.merge(graphdef, params)
+    module = forward.bind(params)
     num_slots = state.cache.keys.shape[2]
 
     def step(state: State) -> State:
@@ -158,6 +159,7 @@ def _advance(
         inputs = _inputs(last_Bx1, job, state.cache.length, num_slots)
         probe = Probe(edit=job.edit, choice=job.choice, cache=state.cache)
         out = module(inputs, probe)
+        assert out.cache is not None
         logits_BxV = module.logits(out.hidden)[:, 0]
         return _write(state._replace(cache=out.cache), logits_BxV, job)
 

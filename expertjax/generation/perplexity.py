@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 
 from expertjax.checkpoints.load import Model
 from expertjax.concepts.tokens import whole_texts
 from expertjax.errors import InputError
 from expertjax.models.attention import Inputs
+from expertjax.models.forward import Forward
 from expertjax.typing import Array
 
 _LOGITS_BYTES = 256 * 2**20  # of a batch, as float32
@@ -164,9 +164,7 @@ def _sums(model: Model, encoded: Sequence[np.ndarray]) -> tuple[np.ndarray, np.n
     total, count = np.zeros(len(encoded)), np.zeros(len(encoded), np.int64)
     order = np.argsort([len(ids) for ids in encoded], kind="stable")
     for rows, tokens, mask in _batches(encoded, order, model.config.vocab_size):
-        sums = np.asarray(
-            _score(model.graphdef, model.params, tokens, mask), np.float64
-        )
+        sums = np.asarray(_score(model.forward, model.params, tokens, mask), np.float64)
         total[rows] = sums[: len(rows)]
         count[rows] = mask[: len(rows), 1:].sum(1)
     return total, count
@@ -196,12 +194,10 @@ def _batches(encoded: Sequence[np.ndarray], order: np.ndarray, vocab_size: int) 
         start += size
 
 
-@functools.partial(jax.jit, static_argnames="graphdef")
-def _score(
-    graphdef: nnx.GraphDef, params: Any, tokens_BxT: Array, mask_BxT: Array
-) -> Array:
+@functools.partial(jax.jit, static_argnames="forward")
+def _score(forward: Forward, params: Any, tokens_BxT: Array, mask_BxT: Array) -> Array:
     """[B] log-probabilities of all tokens but the first."""
-    module = nnx.merge(graphdef, params)
+    module = forward.bind(params)
     hidden_BxTxD = module(Inputs.of(tokens_BxT, mask_BxT)).hidden
     logits = module.logits(hidden_BxTxD[:, :-1]).astype(jnp.float32)
     log_p = jnp.take_along_axis(

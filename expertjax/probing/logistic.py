@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from expertjax.models.forward import multiplying
 from expertjax.probing.tasks import TRAIN, VALIDATION
 from expertjax.typing import Array
 
@@ -73,7 +74,9 @@ def fit_tasks(
         chosen = jnp.argmin(surprise_R)
         return Outcome(chosen, log_p_RxnxK[chosen])
 
-    return jax.vmap(fit_task)(x_CxnxD, label_Cxn, split_Cxn)
+    # Accelerators would round the factors, and the line search would find no way down.
+    with multiplying("float32"):
+        return jax.vmap(fit_task)(x_CxnxD, label_Cxn, split_Cxn)
 
 
 def fit_probe(
@@ -118,8 +121,7 @@ def standardise(x_nxD: Array, weight_n: Array) -> Array:
 
 def log_probabilities(x_nxD: Array, kernel_DxO: Array, bias_O: Array) -> Array:
     """[n, K] log-probabilities of the classes."""
-    # Accelerators would round the factors, and the line search would find no way down.
-    logits = jnp.dot(x_nxD, kernel_DxO, precision=jax.lax.Precision.HIGHEST) + bias_O
+    logits = x_nxD @ kernel_DxO + bias_O
     if logits.shape[-1] == 1:
         logits = jnp.concatenate([jnp.zeros_like(logits), logits], -1)
     return jax.nn.log_softmax(logits)

@@ -6,7 +6,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from flax import nnx
 from jax.sharding import Mesh
 from tqdm import tqdm
 
@@ -90,7 +89,7 @@ def representation_step(model: Model, kind: Representation) -> Any:
     """
 
     def step(params: Any, tokens: Array, mask: Array, pooled: Array) -> Array:
-        module = nnx.merge(model.graphdef, params)
+        module = model.forward.bind(params)
         hidden_BxTxD = module(Inputs.of(tokens, mask)).hidden
         return pool_hidden(kind, pooled, hidden_BxTxD)
 

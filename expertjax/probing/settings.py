@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from expertjax.concepts.tokens import SpecialTokens
 from expertjax.errors import InputError
+from expertjax.models.forward import PRECISIONS, Precision
 
 Representation = Literal["mean", "last", "first"]
 
@@ -26,6 +27,7 @@ class ProbeSettings:
       split_seed: of dealing them out.
       l2: strengths of regularisation to choose from.
       compute_dtype: "float32" or "bfloat16", of the model; probes are float32.
+      precision: of the model's products of float32 matrices, as in `CaptureSettings`.
       batch_tokens: about the tokens of one batch, padding included; 0 is what suits
         the devices.
     """
@@ -40,6 +42,7 @@ class ProbeSettings:
     split_seed: int = 0
     l2: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
     compute_dtype: Literal["float32", "bfloat16"] = "float32"
+    precision: Precision = "float32"
     batch_tokens: int = 0
 
     def __post_init__(self) -> None:
@@ -48,6 +51,7 @@ class ProbeSettings:
             "representation": ("mean", "last", "first"),
             "special_tokens": ("include", "exclude"),
             "compute_dtype": ("float32", "bfloat16"),
+            "precision": PRECISIONS,
         }
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:

@@ -125,6 +125,7 @@ def _facts(expertise: Expertise) -> dict[str, str]:
         "Response": known("pooling", "{} over tokens"),
         "Special tokens": known("special_tokens", "{}d"),
         "Computed in": known("compute_dtype"),
+        "Products of matrices in": known("precision"),
         "Stored in": known("store_dtype"),
     }
     if imported:

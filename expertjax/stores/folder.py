@@ -14,7 +14,7 @@ from expertjax.stores import arrays, paths
 from expertjax.stores.ledger import Ledger
 from expertjax.stores.paths import write_atomically
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 TABLES = (
     "units", "sentences", "dropped", "memberships", "concepts", "null", "experts",
     "excited",

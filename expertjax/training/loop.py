@@ -21,6 +21,7 @@ from expertjax.checkpoints.load import Model, abstract_module, save_huggingface
 from expertjax.errors import InputError
 from expertjax.models import gpt2
 from expertjax.models.attention import Inputs
+from expertjax.models.forward import Forward
 from expertjax.training import baselines
 from expertjax.training.curve import draw_loss_curve
 from expertjax.training.data import END, PackedLines, split_lines, train_tokenizer
@@ -116,7 +117,8 @@ class _Run:
             num_heads=settings.num_heads,
             mlp_width=4 * settings.width,
         )
-        self.graphdef, _ = abstract_module(gpt2.FAMILY, self.config, None)
+        graphdef, _ = abstract_module(gpt2.FAMILY, self.config, None)
+        self.forward = Forward(graphdef)
         self.optimizer, self.schedule = _optimizer(settings, self.num_steps)
         self._claim(lines)
 
@@ -139,7 +141,7 @@ class _Run:
             path=self.out,
             family=gpt2.FAMILY,
             config=c,
-            graphdef=self.graphdef,
+            graphdef=self.forward.graphdef,
             params=params,
             tokenizer=self.tokenizer,
             attributes=attributes,
@@ -213,7 +215,7 @@ class _Run:
         return {"params": params, "optimizer": optimizer}, loss
 
     def _loss(self, pure_params: Any, rows_BxT: Array) -> Array:
-        model = nnx.merge(self.graphdef, nnx.State(pure_params))
+        model = self.forward.bind(nnx.State(pure_params))
         inputs, targets = rows_BxT[:, :-1], rows_BxT[:, 1:]
         hidden = model(Inputs.of(inputs, jnp.ones_like(inputs))).hidden
         return optax.softmax_cross_entropy_with_integer_labels(

@@ -16,7 +16,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
 
 from expertjax.checkpoints.load import Model, load_model
 from expertjax.models.attention import Inputs
@@ -123,7 +122,7 @@ def forward_of(
     )
 
     def forward(tokens: Any, mask: Any, edit: Edit | None) -> dict[str, Any]:
-        module = nnx.merge(model.graphdef, model.params)
+        module = model.forward.bind(model.params)
         out = module(inputs_of(tokens, mask), Probe(edit, lambda z: z, record))
         logits = module.logits(out.hidden) if has_logits else None
         return {"sites": out.pooled, "hidden": out.hidden, "logits": logits}

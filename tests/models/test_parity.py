@@ -1,5 +1,7 @@
 """All families against torch: every site, hidden, logits, edits, padding."""
 
+import dataclasses
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 
 from expertjax.models.attention import Inputs
 from expertjax.models.edits import Edit
+from expertjax.models.forward import Precision
 from expertjax.models.sites import EVERY_POINT, UnitTable
 from tests.models.parity import (
     CASES,
@@ -50,6 +53,21 @@ def test_every_output_is_that_of_torch(case: Case, side: str) -> None:
     tokens, mask = batch(case.model, side)
     reference = case.reference(side, tokens, mask)
     assert_same(case.forward(tokens, mask, None), reference, mask)
+
+
+@pytest.mark.parametrize(
+    ("precision", "asked"),
+    [("float32", "[HIGHEST, HIGHEST]"), ("tensorfloat32", "[HIGH, HIGH]")],
+)
+def test_every_product_asks_for_its_precision(
+    case: Case, precision: Precision, asked: str
+) -> None:
+    model = dataclasses.replace(case.model, precision=precision)
+    tokens, mask = batch(model, "right")
+    program = jax.jit(forward_of(model)).lower(tokens, mask, None).as_text()
+    products = re.findall(r"dot_general[^\n]*", program)
+    assert len(products) > len(model.sites) / 2
+    assert [line for line in products if f"precision = {asked}" not in line] == []
 
 
 @pytest.mark.parametrize("side", ["right", "left"])
