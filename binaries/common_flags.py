@@ -110,6 +110,12 @@ def define_score_flags() -> None:
     flags.DEFINE_integer(
         "block_bytes", 128 * 2**20, "Responses held in memory while they are scored."
     )
+    flags.DEFINE_float(
+        "tie_tolerance",
+        None,
+        "Responses of a unit closer than so many of its standard deviations are tied; "
+        "0: equal to the bit; default: 3e-5, with --compat=selfcond 0.",
+    )
     flags.DEFINE_enum(
         "kernel",
         "auto",

@@ -28,6 +28,7 @@ def make_scorer(
     metrics: Sequence[str] = tuple(METRICS),
     kernel: Kernel = "auto",
     mesh: Mesh | None = None,
+    tolerance: float = 0.0,
 ) -> Scorer:
     """The function that scores a block of units for some concepts.
 
@@ -37,6 +38,7 @@ def make_scorer(
       kernel: "compiled" (for CPUs), "jax" (the reference, units sharded over the
         mesh), or "auto": the compiled one where the devices are CPUs.
       mesh: for "jax"; defaults to all devices of this process.
+      tolerance: of ties, see `ties`; 0 ties what is equal to the bit.
 
     Raises:
       InputError: another kernel, or an unknown metric.
@@ -50,24 +52,28 @@ def make_scorer(
         kernel = "compiled" if jax.default_backend() == "cpu" else "jax"
     mesh = mesh or meshes.local_mesh()
     if kernel == "jax":
-        return _MeshScorer(members, metrics, mesh)
+        return _MeshScorer(members, metrics, mesh, tolerance)
     if kernel != "compiled":
         raise InputError(f"--kernel={kernel}: expected auto, jax or compiled")
-    return _CpuScorer(members, metrics, mesh)
+    return _CpuScorer(members, metrics, mesh, tolerance)
 
 
 class _CpuScorer:
     """The compiled loop, and the reference for what it does not do."""
 
     def __init__(
-        self, members: Sequence[Membership], metrics: Sequence[str], mesh: Mesh
+        self,
+        members: Sequence[Membership],
+        metrics: Sequence[str],
+        mesh: Mesh,
+        tolerance: float,
     ) -> None:
-        self._score = compiled.CompiledScorer(members)
+        self._score = compiled.CompiledScorer(members, tolerance)
         self._metrics = metrics
         fast = [name for name in metrics if name in summary.METRICS]
         slow = [name for name in metrics if name not in fast]
-        self._of_wide_units = _MeshScorer(members, fast, mesh)
-        self._of_all_units = _MeshScorer(members, slow, mesh)
+        self._of_wide_units = _MeshScorer(members, fast, mesh, tolerance)
+        self._of_all_units = _MeshScorer(members, slow, mesh, tolerance)
 
     def __call__(self, x_NxU: np.ndarray) -> dict[str, np.ndarray]:
         values, is_wide = self._score(x_NxU)
@@ -87,9 +93,14 @@ class _MeshScorer:
     """
 
     def __init__(
-        self, members: Sequence[Membership], metrics: Sequence[str], mesh: Mesh
+        self,
+        members: Sequence[Membership],
+        metrics: Sequence[str],
+        mesh: Mesh,
+        tolerance: float,
     ) -> None:
         self._metrics = tuple(metrics)
+        self._tolerance = tolerance
         self._mesh = mesh
         self._num_concepts = len(members)
         self._batches = list(_batches(members))
@@ -101,7 +112,7 @@ class _MeshScorer:
         padding = -num_units % (self._mesh.size * reference.tile_width())
         padded = np.pad(x_NxU, ((0, 0), (0, padding)))
         x = jax.device_put(padded, meshes.split_units(self._mesh))
-        score = _score_on_mesh(self._mesh, self._metrics)
+        score = _score_on_mesh(self._mesh, self._metrics, self._tolerance)
         # All are under way before the first is fetched.
         scored = [
             (concepts, score(x, rows, label)) for concepts, rows, label in self._batches
@@ -116,11 +127,13 @@ class _MeshScorer:
 
 
 @functools.lru_cache
-def _score_on_mesh(mesh: Mesh, metrics: tuple[str, ...]) -> Callable:
+def _score_on_mesh(mesh: Mesh, metrics: tuple[str, ...], tolerance: float) -> Callable:
     units = meshes.split_units(mesh).spec
     whole = meshes.replicated(mesh).spec
     sharded = jax.shard_map(
-        functools.partial(reference.score_concepts, metrics=metrics),
+        functools.partial(
+            reference.score_concepts, metrics=metrics, tolerance=tolerance
+        ),
         mesh=mesh,
         in_specs=(units, whole, whole),
         out_specs=units,

@@ -2,10 +2,11 @@
 
 Each response becomes an integer whose order is that of the floats, with the label in
 its lowest bit; a sorting network orders the sentences of sixteen units at once; one
-scan, in which equal responses are one threshold, sums up what the metrics need.
+scan, in which tied responses are one threshold, sums up what the metrics need.
 Counts are exact, sums are float64, and no unit's numbers depend on another's.
 """
 
+import functools
 import itertools
 import os
 from collections.abc import Sequence
@@ -25,7 +26,8 @@ from expertjax.scoring.lanes import (
     vectorized,
 )
 from expertjax.scoring.network import sort_tile, tile_rows
-from expertjax.scoring.summary import MAGNITUDE, METRICS, STRIDE, summarize
+from expertjax.scoring.summary import MAGNITUDE, METRICS, SIGN, STRIDE, summarize
+from expertjax.scoring.ties import gap_and_rate
 
 _LARGEST_CODE = 2**30 - 2
 _FILLER = np.int32(2**31 - 1)  # the key above all others
@@ -37,12 +39,14 @@ _AHEAD = 8  # rows that are asked for before they are read
 class CompiledScorer:
     """Scores blocks of units for the same concepts, on all cores."""
 
-    def __init__(self, members: Sequence[Membership]) -> None:
+    def __init__(self, members: Sequence[Membership], tolerance: float = 0.0) -> None:
         """Numbers the sentences anew, those of a concept side by side in memory.
 
         Args:
           members: [C] labelled rows.
+          tolerance: of ties, see `ties`.
         """
+        self._tolerance = float(tolerance)
         halves = [
             member.sentence[member.label == label]
             for member in members
@@ -93,7 +97,10 @@ class CompiledScorer:
             g, c = part
             bounds = self._bounds[2 * c : 2 * (c + _CONCEPTS) + 1]
             concepts = out[g, c : c + _CONCEPTS]
-            _score_tile(tiles[g], bits[g], self._rows, bounds, lowest[g], concepts)
+            _score_tile(
+                tiles[g], bits[g], self._rows, bounds, lowest[g], self._tolerance,
+                concepts,
+            )  # fmt: skip
 
         with ThreadPoolExecutor(_num_threads()) as pool:
             list(pool.map(fill, slabs))
@@ -147,7 +154,7 @@ def _fill_tiles(x_NxU, rows, start, tiles, bits, low, high):  # type: ignore[no-
 
 
 @numba.njit(cache=True, nogil=True)
-def _score_tile(x, bits, rows, bounds, low, out):  # type: ignore[no-untyped-def]
+def _score_tile(x, bits, rows, bounds, low, tolerance, out):  # type: ignore[no-untyped-def]
     """All concepts of sixteen units.
 
     Args:
@@ -156,6 +163,7 @@ def _score_tile(x, bits, rows, bounds, low, out):  # type: ignore[no-untyped-def
       rows: labelled rows, of each concept first the positives, then the negatives.
       bounds: [2 C + 1] where these begin and end.
       low: [1, LANES] int32, subtracted from magnitudes.
+      tolerance: of ties.
       out: [C, LANES, metrics] float32.
     """
     num_concepts = (len(bounds) - 1) // 2
@@ -164,6 +172,7 @@ def _score_tile(x, bits, rows, bounds, low, out):  # type: ignore[no-untyped-def
         longest = max(longest, bounds[2 * c + 2] - bounds[2 * c])
     tile = np.empty((tile_rows(longest)[0], LANES), np.int32)
     marks = np.empty((longest // STRIDE + 2, LANES), np.float32)
+    ties = np.zeros((2, LANES), np.float32)
     for c in range(num_concepts):
         start, middle, stop = bounds[2 * c], bounds[2 * c + 1], bounds[2 * c + 2]
         n, num_pos = stop - start, middle - start
@@ -174,7 +183,11 @@ def _score_tile(x, bits, rows, bounds, low, out):  # type: ignore[no-untyped-def
         height, first = tile_rows(n)
         tile[n:height] = _FILLER
         sort_tile(tile, height, first)
-        precisions = _scan(tile, n, num_pos, marks)
+        if tolerance > 0:
+            _set_ties(ties, n, shift, of_pos, of_neg, tolerance)
+            precisions = _scan_near(tile, n, num_pos, marks, low, ties)
+        else:
+            precisions = _scan(tile, n, num_pos, marks)
         for lane in range(LANES):
             sums = (
                 of_pos[0, lane], of_neg[0, lane], of_pos[1, lane], of_neg[1, lane],
@@ -182,8 +195,20 @@ def _score_tile(x, bits, rows, bounds, low, out):  # type: ignore[no-untyped-def
             )  # fmt: skip
             summarize(
                 tile[:, lane], marks[:, lane], n, num_pos, low[0, lane],
-                precisions[:, lane], sums, out[c, lane],
+                precisions[:, lane], sums, ties[:, lane], out[c, lane],
             )  # fmt: skip
+
+
+@numba.njit(cache=True, nogil=True)
+def _set_ties(ties, n, shift, of_pos, of_neg, tolerance):  # type: ignore[no-untyped-def]
+    """The gap and the rate of each lane (see `ties.gap_and_rate`), from its sums."""
+    for lane in range(LANES):
+        mean = (of_pos[0, lane] + of_neg[0, lane]) / n
+        square = (of_pos[1, lane] + of_neg[1, lane]) / n
+        std = np.sqrt(max(square - mean**2, 0.0))
+        ties[0, lane], ties[1, lane] = gap_and_rate(
+            shift[0, lane] + mean, std, tolerance
+        )
 
 
 def _encoder(label: int) -> Any:
@@ -232,31 +257,79 @@ def _run(end, num_pos, n, tp, tp_run, run):  # type: ignore[no-untyped-def]
     )
 
 
-def _scanner(count: int) -> Any:
-    @vectorized
-    def scan_rows(
-        tile: Rows, start: Any, sizes: Rows, state: Rows, code: Rows, sums: Rows
-    ) -> None:
+def _decode(key: Any, low: Rows) -> Any:
+    """The responses of a row of keys, float32; see `summary.summarize`."""
+    code = key >> 1
+    magnitude = maximum(code, 0 - code) + low[0]
+    magnitude = magnitude.where(code.differs(0), 0)
+    return (magnitude | (code & int(SIGN))).as_float()
+
+
+def _store_decoded(tile: Rows, low: Rows, x: Rows) -> None:
+    """The lowest responses of a sorted tile into both rows of x."""
+    x[0] = x[1] = _decode(tile[0], low)
+
+
+def _scanner(count: int, near: bool) -> Any:
+    """Scans `count` rows; near-ties are ties where `near`, by the rule of `ties`."""
+
+    def by_code(key: Any, state: list[Any]) -> Any:
+        last = state[0]
+        state[0] = key >> 1
+        return state[0].differs(last)
+
+    def by_gap(key: Any, state: list[Any], low: Rows, ties: Rows) -> Any:
+        last, lowest, last_cell = state
+        x = _decode(key, low)
+        is_apart = (x - last) > ties[0]
+        lowest = x.where(is_apart, lowest)
+        cell = ((x - lowest) * ties[1]).to_int()
+        state[:] = x, lowest, cell
+        return is_apart | cell.differs(last_cell)
+
+    def scan(
+        tile: Rows, start: Any, sizes: Rows, counts: Rows, sums: Rows, state: list[Any],
+        is_new: Any,
+    ) -> None:  # fmt: skip
         num_pos, n = sizes[0], sizes[1]
-        tp, tp_run, run, row = state[0], state[1], state[2], state[3]
-        last, totals = code[0], [sums[i] for i in range(3)]
+        tp, tp_run, run, row = counts[0], counts[1], counts[2], counts[3]
+        totals = [sums[i] for i in range(3)]
         for r in range(count):
             key = tile.after(start, r)
-            is_new = (key >> 1).differs(last)
+            new = is_new(key, state)
             for i, more in enumerate(_run(row, num_pos, n, tp, tp_run, run)):
-                totals[i] = totals[i] + more.where(is_new, 0.0).to_double()
-            tp_run, run = tp.where(is_new, tp_run), row.where(is_new, run)
-            last, row = key >> 1, row + 1.0
+                totals[i] = totals[i] + more.where(new, 0.0).to_double()
+            tp_run, run = tp.where(new, tp_run), row.where(new, run)
+            row = row + 1.0
             tp = tp + (key & 1).to_float()
-        state[0], state[1], state[2], state[3] = tp, tp_run, run, row
-        code[0] = last
+        counts[0], counts[1], counts[2], counts[3] = tp, tp_run, run, row
         for i, total in enumerate(totals):
             sums[i] = total
 
-    return scan_rows
+    @vectorized
+    def scan_exactly(
+        tile: Rows, start: Any, sizes: Rows, counts: Rows, sums: Rows, code: Rows
+    ) -> None:
+        state = [code[0]]
+        scan(tile, start, sizes, counts, sums, state, by_code)
+        code[0] = state[0]
+
+    @vectorized
+    def scan_near(
+        tile: Rows, start: Any, sizes: Rows, counts: Rows, sums: Rows, x: Rows,
+        cell: Rows, low: Rows, ties: Rows,
+    ) -> None:  # fmt: skip
+        state = [x[0], x[1], cell[0]]
+        is_new = functools.partial(by_gap, low=low, ties=ties)
+        scan(tile, start, sizes, counts, sums, state, is_new)
+        x[0], x[1], cell[0] = state
+
+    return scan_near if near else scan_exactly
 
 
-_scan_stride, _scan_one = _scanner(STRIDE), _scanner(1)
+_scan_stride, _scan_one = _scanner(STRIDE, False), _scanner(1, False)
+_scan_stride_near, _scan_one_near = _scanner(STRIDE, True), _scanner(1, True)
+_decode_row = vectorized(_store_decoded)
 _run_of_numbers = numba.njit(_run)
 
 
@@ -264,30 +337,58 @@ _run_of_numbers = numba.njit(_run)
 def _scan(tile, n, num_pos, marks):  # type: ignore[no-untyped-def]
     """Sums of precisions over positives, and of pairs won, in ascending order.
 
-    Where the code changes, a run of equal responses has ended: its positives count
-    with the precision from there upwards (AP) and from the bottom up to there (AP of
-    the negated response), its negatives with the positives above them, those of the
-    run a half (AUROC). `marks` gets the positives before every STRIDE-th row.
+    Where a new threshold begins, the one before has ended: its positives count with
+    the precision from there upwards (AP) and from the bottom up to there (AP of the
+    negated response), its negatives with the positives above them, those of the
+    threshold a half (AUROC). `marks` gets the positives before every STRIDE-th row.
 
     Returns:
       [3, LANES] float64.
     """
-    sizes = np.empty((2, LANES), np.float32)
-    sizes[0], sizes[1] = num_pos, n
-    state = np.zeros((4, LANES), np.float32)
+    sizes, counts, sums = _new_sums(n, num_pos)
     code = (tile[0] >> 1).astype(np.int32).reshape(1, LANES)
-    sums = np.zeros((3, LANES), np.float64)
     whole = n // STRIDE * STRIDE
     for i in range(0, whole, STRIDE):
-        marks[i // STRIDE] = state[0]
-        _scan_stride((tile, i, sizes, state, code, sums))
-    marks[whole // STRIDE] = state[0]
+        marks[i // STRIDE] = counts[0]
+        _scan_stride((tile, i, sizes, counts, sums, code))
+    marks[whole // STRIDE] = counts[0]
     for i in range(whole, n):
-        _scan_one((tile, i, sizes, state, code, sums))
-    marks[-(-n // STRIDE)] = state[0]
+        _scan_one((tile, i, sizes, counts, sums, code))
+    return _finish(n, num_pos, counts, sums, marks)
+
+
+@numba.njit(cache=True, nogil=True)
+def _scan_near(tile, n, num_pos, marks, low, ties):  # type: ignore[no-untyped-def]
+    """The same where near-ties are ties: [2, LANES] gaps and rates."""
+    sizes, counts, sums = _new_sums(n, num_pos)
+    x = np.empty((2, LANES), np.float32)  # the last response, its chain's lowest
+    _decode_row((tile, low, x))
+    cell = np.zeros((1, LANES), np.int32)
+    whole = n // STRIDE * STRIDE
+    for i in range(0, whole, STRIDE):
+        marks[i // STRIDE] = counts[0]
+        _scan_stride_near((tile, i, sizes, counts, sums, x, cell, low, ties))
+    marks[whole // STRIDE] = counts[0]
+    for i in range(whole, n):
+        _scan_one_near((tile, i, sizes, counts, sums, x, cell, low, ties))
+    return _finish(n, num_pos, counts, sums, marks)
+
+
+@numba.njit(cache=True, nogil=True)
+def _new_sums(n, num_pos):  # type: ignore[no-untyped-def]
+    """Sizes; counts (positives, those below the threshold, its row, row); sums."""
+    sizes = np.empty((2, LANES), np.float32)
+    sizes[0], sizes[1] = num_pos, n
+    return sizes, np.zeros((4, LANES), np.float32), np.zeros((3, LANES), np.float64)
+
+
+@numba.njit(cache=True, nogil=True)
+def _finish(n, num_pos, counts, sums, marks):  # type: ignore[no-untyped-def]
+    """The sums with those of the last threshold."""
+    marks[-(-n // STRIDE)] = counts[0]
     for lane in range(LANES):
         last = _run_of_numbers(
-            n, num_pos, n, state[0, lane], state[1, lane], state[2, lane]
+            n, num_pos, n, counts[0, lane], counts[1, lane], counts[2, lane]
         )
         for i in range(3):
             sums[i, lane] += last[i]

@@ -44,6 +44,7 @@ def score_in_memory(
         concept has too few sentences to hold some out, or the folder holds another
         run.
     """
+    settings = settings.resolve(folder.read_run()["capture"])
     size, num_rows = _group_size(keys, members, num_units, memory_bytes)
     bounds = unit_blocks(
         (num_rows, num_units), arrays.CHUNK_COLUMNS, settings.block_bytes

@@ -12,6 +12,7 @@ import numba
 import numpy as np
 
 from expertjax.concepts.pool import Membership
+from expertjax.scoring.ties import is_first_of_sorted
 
 _BOUNDS = (2.5, 97.5)
 
@@ -24,7 +25,11 @@ class Intervals:
     """
 
     def __init__(
-        self, members: Sequence[Membership], resamples: int, seed: int = 0
+        self,
+        members: Sequence[Membership],
+        resamples: int,
+        seed: int = 0,
+        tolerance: float = 0.0,
     ) -> None:
         """Draws the weights, which all concepts and units share.
 
@@ -32,7 +37,9 @@ class Intervals:
           members: [C] labelled rows.
           resamples: number of resamplings.
           seed: of their weights.
+          tolerance: of ties, see `ties`.
         """
+        self._tolerance = float(tolerance)
         self._members = members
         self._resamples = resamples
         # A class has a stream of its own: the weights do not depend on the concepts.
@@ -68,18 +75,19 @@ class Intervals:
             x_n = x_NxK[rows, k]
             order = np.argsort(-x_n, kind="stable")
             ap = np.empty(self._resamples)
-            _resampled_ap(x_n[order], order, num_pos, pos, neg, weight, ap)
+            is_last = is_first_of_sorted(x_n[order][::-1], self._tolerance)[::-1]
+            _resampled_ap(is_last, order, num_pos, pos, neg, weight, ap)
             # A resampling without positives has no AP.
             ends[k] = np.nanpercentile(ap, _BOUNDS) if np.isfinite(ap).any() else np.nan
         return ends
 
 
 @numba.njit(cache=True, nogil=True)
-def _resampled_ap(x, order, num_pos, pos, neg, weight, ap):  # type: ignore[no-untyped-def]
+def _resampled_ap(is_last, order, num_pos, pos, neg, weight, ap):  # type: ignore[no-untyped-def]
     """AP of one unit under all resamplings.
 
     Args:
-      x: [n] responses, descending.
+      is_last: [n] bool: where a threshold ends, in descending order.
       order: [n] which sentence each belongs to, positives first.
       num_pos: positives.
       pos, neg: [at least num_pos, B] and [at least n - num_pos, B] weights.
@@ -90,13 +98,13 @@ def _resampled_ap(x, order, num_pos, pos, neg, weight, ap):  # type: ignore[no-u
     before = np.zeros(len(ap), np.float32)
     ap[:] = 0
     has_pos = False
-    for i in range(len(x)):
+    for i in range(len(order)):
         if order[i] < num_pos:
             has_pos = True
             tp += pos[order[i]]
         else:
             fp += neg[order[i] - num_pos]
-        if has_pos and (i + 1 == len(x) or x[i + 1] != x[i]):
+        if has_pos and is_last[i]:
             for b in range(len(ap)):
                 ap[b] += (
                     (tp[b] - before[b])

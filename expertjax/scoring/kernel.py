@@ -5,14 +5,19 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from expertjax.scoring.metrics import METRICS, Ranking
+from expertjax.scoring import ties
+from expertjax.scoring.metrics import METRICS, Ranking, Responses
 from expertjax.typing import Array
 
 _LAST = jnp.iinfo(jnp.int32).max  # the sort key of no finite number
 
 
 def score_concepts(
-    responses_NxU: Array, rows_Cxn: Array, label_Cxn: Array, metrics: Sequence[str]
+    responses_NxU: Array,
+    rows_Cxn: Array,
+    label_Cxn: Array,
+    metrics: Sequence[str],
+    tolerance: float = 0.0,
 ) -> dict[str, Array]:
     """Metrics of all units for several concepts, tile of units by tile of units.
 
@@ -26,6 +31,7 @@ def score_concepts(
       label_Cxn: int, 1 for positives, 0 for negatives, -1 for rows to be left out;
         at least one of each of the first two.
       metrics: names in `METRICS`.
+      tolerance: of ties, see `ties`.
 
     Returns:
       metric -> [C, U] float32.
@@ -35,7 +41,7 @@ def score_concepts(
     def score_tile(place: Array) -> dict[str, Array]:
         c, first = place
         x_NxW = jax.lax.dynamic_slice_in_dim(responses_NxU, first, width, axis=1)
-        ranking = rank(x_NxW[rows_Cxn[c]], label_Cxn[c])
+        ranking = rank(x_NxW[rows_Cxn[c]], label_Cxn[c], tolerance)
         return {name: METRICS[name](ranking) for name in metrics}
 
     num_concepts = len(rows_Cxn)
@@ -50,21 +56,28 @@ def tile_width() -> int:
     return 128 if jax.default_backend() == "cpu" else 2048
 
 
-def rank(responses_nxU: Array, label_n: Array) -> Ranking:
+def rank(responses_nxU: Array, label_n: Array, tolerance: float = 0.0) -> Ranking:
     """Sorts every unit's responses to a concept's sentences.
 
     Args:
       responses_nxU: float32, finite.
       label_n: as in `score_concepts`.
+      tolerance: of ties, see `ties`.
     """
     key_Uxn = _sort_key(responses_nxU.T)
     label_Uxn = jnp.broadcast_to(label_n, key_Uxn.shape)
     key_Uxn = jnp.where(label_Uxn < 0, _LAST, key_Uxn)
     # The label as second key: sums do not depend on the order of the sentences.
     key_Uxn, label_Uxn = jax.lax.sort((key_Uxn, label_Uxn), dimension=1, num_keys=2)
-    ends = key_Uxn[:, 1:] != key_Uxn[:, :-1]
-    is_first = jnp.pad(ends, ((0, 0), (1, 0)), constant_values=True)
-    is_last = jnp.pad(ends, ((0, 0), (0, 1)), constant_values=True)
+    responses = Responses(
+        # Filler has no response; a finite one keeps NaN out of differences.
+        x=jnp.where(label_Uxn < 0, 0.0, _value(key_Uxn)),
+        label=label_Uxn,
+        num_pos=jnp.sum(label_n == 1).astype(jnp.float32),
+        num_neg=jnp.sum(label_n == 0).astype(jnp.float32),
+    )
+    is_first = _is_first(key_Uxn, responses, tolerance)
+    is_last = jnp.pad(is_first[:, 1:], ((0, 0), (0, 1)), constant_values=True)
     counts = {}
     for name, label in (("pos", 1), ("neg", 0)):
         is_one = label_Uxn == label
@@ -77,15 +90,22 @@ def rank(responses_nxU: Array, label_n: Array) -> Ranking:
         counts[f"{name}_upto"] = jax.lax.cummin(last, axis=1, reverse=True).astype(
             jnp.float32
         )
-    # Filler has no response; a finite one keeps NaN out of differences.
-    x_Uxn = jnp.where(label_Uxn < 0, 0.0, _value(key_Uxn))
-    return Ranking(
-        x=x_Uxn,
-        label=label_Uxn,
-        **counts,
-        num_pos=jnp.sum(label_n == 1).astype(jnp.float32),
-        num_neg=jnp.sum(label_n == 0).astype(jnp.float32),
+    lowest = jax.lax.cummax(jnp.where(is_first, responses.x, -jnp.inf), axis=1)
+    return Ranking(**vars(responses), lowest=lowest, **counts)
+
+
+def _is_first(key_Uxn: Array, responses: Responses, tolerance: float) -> Array:
+    """[U, n] bool: where a threshold begins. Filler makes one of its own."""
+    if tolerance == 0:
+        return ties.is_first_exactly(key_Uxn)
+    is_filler = responses.label < 0
+    found = ties.is_first(
+        jnp.where(is_filler, jnp.inf, responses.x),
+        responses.mean_response(None),
+        responses.std_response(None),
+        tolerance,
     )
+    return jnp.where(is_filler, ties.is_first_exactly(key_Uxn), found)
 
 
 def _sort_key(x: Array) -> Array:

@@ -107,6 +107,16 @@ class Vector:
         kind = ir.VectorType(_FLOAT, LANES)
         return Vector(self._builder, self._builder.sitofp(self.value, kind))
 
+    def to_int(self) -> "Vector":
+        """float32 as int32, the fraction cut off."""
+        kind = ir.VectorType(_INT32, LANES)
+        return Vector(self._builder, self._builder.fptosi(self.value, kind))
+
+    def as_float(self) -> "Vector":
+        """The float32 of the same bits."""
+        kind = ir.VectorType(_FLOAT, LANES)
+        return Vector(self._builder, self._builder.bitcast(self.value, kind))
+
     def to_double(self) -> "Vector":
         """float32 as float64."""
         kind = ir.VectorType(_DOUBLE, LANES)

@@ -6,48 +6,46 @@ follow. Where it matters, `compiled.py` has a faster twin, which has to agree.
 
 import dataclasses
 from collections.abc import Callable
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 
 from expertjax.typing import Array
 
+Class = Literal[1, 0] | None  # positives, negatives, or both
+
 
 @dataclasses.dataclass(frozen=True)
-class Ranking:
+class Responses:
     """A concept's n labelled sentences, in ascending order of each unit's response.
-
-    Equal responses are one threshold: counts are those of sentences with a lower
-    response, and of those with a lower or the same response.
 
     Attributes:
       x: [U, n] float32 responses.
       label: [U, n] 1 for positives, 0 for negatives, -1 for filler, which is last.
-      pos_below, neg_below: [U, n] positives and negatives with a lower response.
-      pos_upto, neg_upto: [U, n] those with a lower or the same response.
       num_pos, num_neg: [] float32.
     """
 
     x: Array
     label: Array
-    pos_below: Array
-    neg_below: Array
-    pos_upto: Array
-    neg_upto: Array
     num_pos: Array
     num_neg: Array
 
-    def mean(self, label: int, values: Array) -> Array:
-        """[U] mean of [U, n] values over the positives (1) or negatives (0)."""
-        count = self.num_pos if label else self.num_neg
-        return _total(jnp.where(self.label == label, values, 0.0)) / count
+    def mean(self, label: Class, values: Array) -> Array:
+        """[U] mean of [U, n] values over the positives (1), negatives (0) or both."""
+        if label is None:
+            count, is_meant = self.num_pos + self.num_neg, self.label >= 0
+        else:
+            count = self.num_pos if label else self.num_neg
+            is_meant = self.label == label
+        return _total(jnp.where(is_meant, values, 0.0)) / count
 
-    def mean_response(self, label: int) -> Array:
+    def mean_response(self, label: Class) -> Array:
         """[U] mean response; exact where all are equal."""
         lowest = self.x[:, :1]
         return lowest[:, 0] + self.mean(label, self.x - lowest)
 
-    def std_response(self, label: int) -> Array:
+    def std_response(self, label: Class) -> Array:
         """[U] standard deviation of the responses, over n."""
         deviation = self.x - self.mean_response(label)[:, None]
         # Squares of large responses would overflow. A power of two scales exactly,
@@ -57,7 +55,7 @@ class Ranking:
         scaled = jnp.ldexp(deviation, -exponent[:, None])
         return jnp.ldexp(jnp.sqrt(self.mean(label, scaled**2)), exponent)
 
-    def percentile(self, label: int, q: int) -> Array:
+    def percentile(self, label: Literal[1, 0], q: int) -> Array:
         """[U] percentile of the responses, interpolated linearly."""
         count = self.num_pos if label else self.num_neg
         place = jnp.cumsum(self.label == label, axis=1)
@@ -70,6 +68,23 @@ class Ranking:
         below = response(low)
         above = response(jnp.minimum(low + 1, count.astype(jnp.int32) - 1))
         return below + (above - below) * (hundredths / 100)
+
+
+@dataclasses.dataclass(frozen=True)
+class Ranking(Responses):
+    """The same, and how they compare. Tied responses are one threshold (see `ties`).
+
+    Attributes:
+      lowest: [U, n] the lowest response of each one's threshold.
+      pos_below, neg_below: [U, n] positives and negatives of lower thresholds.
+      pos_upto, neg_upto: [U, n] those of lower thresholds or of the same.
+    """
+
+    lowest: Array
+    pos_below: Array
+    neg_below: Array
+    pos_upto: Array
+    neg_upto: Array
 
 
 def _total(values: Array) -> Array:
@@ -173,12 +188,16 @@ def accuracy(r: Ranking) -> Array:
     """Share of sentences told apart at the unit's mean response.
 
     Skill neurons (Wang et al. 2022, arXiv 2211.07349): a response above the mean
-    over all labelled sentences says positive. Below 0.5 a unit tells the opposite.
+    over all labelled sentences says positive, tied ones together: all of a threshold
+    are above where its lowest is. Below 0.5 a unit tells the opposite.
     """
     count = r.num_pos + r.num_neg
     share = r.num_pos / count
     lowest = r.x[:, :1]
     above = r.x - lowest
     mean = lowest + (share * r.mean(1, above) + (1 - share) * r.mean(0, above))[:, None]
-    on, off = r.mean(1, 1.0 * (r.x > mean)), r.mean(0, 1.0 * (r.x <= mean))
+    on, off = (
+        r.mean(1, 1.0 * (r.lowest > mean)),
+        r.mean(0, 1.0 * (r.lowest <= mean)),
+    )
     return share * on + (1 - share) * off

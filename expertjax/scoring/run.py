@@ -78,6 +78,7 @@ class Scoring:
             "metrics": list(self._settings.metric_names),
             "holdout": self._settings.holdout,
             "holdout_seed": self._settings.holdout_seed,
+            "tie_tolerance": self._settings.tie_tolerance,
             "bootstrap_top": self._settings.bootstrap_top,
             "bootstrap_resamples": self._settings.bootstrap_resamples,
             "block_bytes": self._settings.block_bytes,
@@ -117,12 +118,15 @@ class Scoring:
             ]
 
         fitted = over_rows(self._fitted)
-        names, kernel = settings.metric_names, settings.kernel
-        scorers = {"": make_scorer(fitted, names, kernel, self._mesh)}
+        assert settings.tie_tolerance is not None
+        how = settings.kernel, self._mesh, settings.tie_tolerance
+        scorers = {"": make_scorer(fitted, settings.metric_names, *how)}
         if settings.holdout:
             rest = over_rows(_parts(self._members, self._held_out, True))
-            scorers[HELD_OUT] = make_scorer(rest, ["ap"], kernel, self._mesh)
-        interval = Intervals(fitted, settings.bootstrap_resamples)
+            scorers[HELD_OUT] = make_scorer(rest, ["ap"], *how)
+        interval = Intervals(
+            fitted, settings.bootstrap_resamples, tolerance=settings.tie_tolerance
+        )
         return Part(concepts, scorers, interval)
 
     def resume(self, blocks: Sequence[tuple[int, Bounds]]) -> list[tuple[int, Bounds]]:

@@ -47,8 +47,9 @@ def score(
         concept has a sentence that was not captured or too few to hold some out,
         or `out` holds another run.
     """
-    settings = settings or ScoreSettings()
     array = responses.open_responses()
+    capture = responses.read_run()["capture"]
+    settings = (settings or ScoreSettings()).resolve(capture)
     folder = ResultFolder(out) if out else responses
     keys, members = labels.memberships_over(responses, concepts)
     bounds = unit_blocks(array.shape, arrays.chunk_columns(array), settings.block_bytes)

@@ -1,10 +1,13 @@
 """The settings of a scoring, checked once."""
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 from expertjax.errors import InputError
 from expertjax.scoring.blocks import Kernel
 from expertjax.scoring.metrics import METRICS
+from expertjax.scoring.ties import TOLERANCE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,6 +23,9 @@ class ScoreSettings:
       bootstrap_top: the number of best units per concept that get an interval.
       bootstrap_resamples: of these intervals.
       block_bytes: responses held in memory at a time.
+      tie_tolerance: responses of a unit that lie closer together than so many of its
+        standard deviations are tied, see `ties`; 0 ties what is equal to the bit;
+        None is `ties.TOLERANCE`, or 0 for a capture with --compat.
       kernel: "auto", "jax" or "compiled"; see `make_scorer`.
     """
 
@@ -29,6 +35,7 @@ class ScoreSettings:
     bootstrap_top: int = 10
     bootstrap_resamples: int = 500
     block_bytes: int = 128 * 2**20
+    tie_tolerance: float | None = None
     kernel: Kernel = "auto"
 
     def __post_init__(self) -> None:
@@ -50,8 +57,24 @@ class ScoreSettings:
                 raise InputError(
                     f"--{name}={getattr(self, name)}: must be at least {least}"
                 )
+        if self.tie_tolerance is not None and not 0 <= self.tie_tolerance < 1:
+            raise InputError(
+                f"--tie_tolerance={self.tie_tolerance}: expected 0 or more, below 1; "
+                f"{TOLERANCE} is the default"
+            )
         if self.kernel not in ("auto", "jax", "compiled"):
             raise InputError(f"--kernel={self.kernel}: expected auto, jax or compiled")
+
+    def resolve(self, capture: Mapping[str, Any]) -> "ScoreSettings":
+        """The same with `tie_tolerance` chosen, if the user left that open.
+
+        Args:
+          capture: what `run.json` says of the capture.
+        """
+        if self.tie_tolerance is not None:
+            return self
+        chosen = 0.0 if capture["compat"] else TOLERANCE
+        return dataclasses.replace(self, tie_tolerance=chosen)
 
     @property
     def metric_names(self) -> tuple[str, ...]:

@@ -10,10 +10,11 @@ METRICS = (
 )  # fmt: skip
 STRIDE = 8  # rows between two marks
 MAGNITUDE = np.int32(0x7FFFFFFF)  # all bits of a float but the sign
+SIGN = np.int32(-(2**31))
 
 
 @numba.njit(cache=True)
-def summarize(keys, marks, n, num_pos, low, precisions, sums, out):  # type: ignore[no-untyped-def]
+def summarize(keys, marks, n, num_pos, low, precisions, sums, ties, out):  # type: ignore[no-untyped-def]
     """Writes all metrics of one unit and concept.
 
     Args:
@@ -26,6 +27,8 @@ def summarize(keys, marks, n, num_pos, low, precisions, sums, out):  # type: ign
         response; pairs won.
       sums: [5] float64: of positives, of negatives, of the squares of either, after
         subtracting the last of the five from each response.
+      ties: [2] float32: gap and rate of near-ties (see `ties.gap_and_rate`); 0 where
+        only equal responses are tied.
       out: [metrics] float32.
     """
     num_neg = n - num_pos
@@ -42,7 +45,7 @@ def summarize(keys, marks, n, num_pos, low, precisions, sums, out):  # type: ign
     out[8] = np.sqrt(max(sums[2] / num_pos - mean_pos**2, 0.0))
     out[9] = np.sqrt(max(sums[3] / num_neg - mean_neg**2, 0.0))
     threshold = np.float32(shift + (of_pos + of_neg) / n)
-    out[10] = _accuracy(keys, marks, n, num_pos, threshold, low)
+    out[10] = _accuracy(keys, marks, n, num_pos, threshold, low, ties)
 
 
 @numba.njit(cache=True)
@@ -77,8 +80,8 @@ def _find(keys, marks, n, label, rank):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True)
-def _accuracy(keys, marks, n, num_pos, threshold, low):  # type: ignore[no-untyped-def]
-    """Share of positives above, and negatives not above, a threshold (float32)."""
+def _accuracy(keys, marks, n, num_pos, threshold, low, ties):  # type: ignore[no-untyped-def]
+    """Share of positives above, and negatives not above, a number (float32)."""
     code = _encode(threshold, low)
     first, last = 0, n
     while first < last:
@@ -87,10 +90,34 @@ def _accuracy(keys, marks, n, num_pos, threshold, low):  # type: ignore[no-untyp
             last = middle
         else:
             first = middle + 1
+    if ties[0] > 0:
+        first = _end_of_tie(keys, n, first, low, ties)
     tp = int(marks[first // STRIDE])
     for i in range(first // STRIDE * STRIDE, first):
         tp += keys[i] & 1
     return (num_pos - tp + first - tp) / n
+
+
+@numba.njit(cache=True)
+def _end_of_tie(keys, n, place, low, ties):  # type: ignore[no-untyped-def]
+    """The first place from `place` on that is not tied with the one before it."""
+    if place == 0:
+        return 0
+    gap, rate = ties
+    start = place - 1
+    last = lowest = np.float32(_decode(keys[start], low))
+    while start > 0:
+        before = np.float32(_decode(keys[start - 1], low))
+        if lowest - before > gap:
+            break
+        lowest, start = before, start - 1
+    cell = int((last - lowest) * rate)
+    while place < n:
+        x = np.float32(_decode(keys[place], low))
+        if x - last > gap or int((x - lowest) * rate) != cell:
+            break
+        last, place = x, place + 1
+    return place
 
 
 @numba.njit(cache=True)
