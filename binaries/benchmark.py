@@ -5,6 +5,7 @@ python -m binaries.benchmark --what=compiling
 python -m binaries.benchmark --what=capture --model=gpt2-small --concepts=FOLDER
 python -m binaries.benchmark --what=scoring --workload=paper
 python -m binaries.benchmark --what=scaling
+python -m binaries.benchmark --what=agreement --model=FOLDER --concepts=FOLDER
 python -m binaries.benchmark --what=generation --model=FOLDER
 """
 
@@ -18,18 +19,27 @@ FLAGS = flags.FLAGS
 flags.DEFINE_enum(
     "what",
     None,
-    ["loading", "compiling", "capture", "scoring", "scaling", "generation"],
+    [
+        "loading",
+        "compiling",
+        "capture",
+        "scoring",
+        "scaling",
+        "generation",
+        "agreement",
+    ],
     "capture: beside torch and the reference's way; scoring: beside scikit-learn, "
-    "numpy and torch; scaling: over concepts and units.",
+    "numpy and torch; scaling: over concepts and units; agreement: of several ways of "
+    "running one model, and of float64.",
     required=True,
 )
 flags.DEFINE_multi_string(
     "model",
     [],
-    "For loading, capture and generation: a folder or GGUF file, or gpt2-small, of "
-    "random weights. Repeatable.",
+    "For loading, capture, generation and agreement: a folder or GGUF file, or "
+    "gpt2-small, of random weights. Repeatable.",
 )
-flags.DEFINE_string("concepts", None, "For capture: concept folder.")
+flags.DEFINE_string("concepts", None, "For capture and agreement: concept folder.")
 flags.DEFINE_integer(
     "num_sentences", 0, "For capture: drawn from those of the concepts; 0: all."
 )
@@ -42,8 +52,11 @@ flags.DEFINE_multi_enum(
 flags.DEFINE_integer("repeats", 3, "Measurements of each; medians are printed.")
 flags.register_multi_flags_validator(
     ["what", "model", "concepts"],
-    lambda given: given["what"] != "capture" or (given["model"] and given["concepts"]),
-    "--what=capture needs --model and --concepts",
+    lambda given: (
+        given["what"] not in ("capture", "agreement")
+        or (given["model"] and given["concepts"])
+    ),
+    "--what=capture and --what=agreement need --model and --concepts",
 )
 
 
@@ -56,6 +69,12 @@ def main(argv: Sequence[str]) -> None:
         for report in capture_reports(
             FLAGS.model, FLAGS.concepts, FLAGS.num_sentences, FLAGS.repeats
         ):
+            print(report, flush=True)
+        return
+    if FLAGS.what == "agreement":
+        from binaries.benchmarks.agreement import agreement_reports
+
+        for report in agreement_reports(FLAGS.model, FLAGS.concepts):
             print(report, flush=True)
         return
     if FLAGS.what == "generation":

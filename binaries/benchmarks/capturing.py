@@ -85,7 +85,7 @@ def capture_reports(
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary)
             path = huggingface_folder(model, folder)
-            job = Job(str(path), concepts, num_sentences, _sites(path))
+            job = Job(str(path), concepts, num_sentences, sites_of(path))
             # A process of its own: what it allocates must not hide a peak.
             job = dataclasses.replace(job, **_in_a_process("budget", job, folder))
             turns, error = _measure_by_turns(job, folder, repeats)
@@ -107,7 +107,8 @@ def huggingface_folder(model: str, folder: Path) -> Path:
     return path
 
 
-def _sites(path: Path) -> tuple[tuple[str, int], ...]:
+def sites_of(path: Path) -> tuple[tuple[str, int], ...]:
+    """Torch module name and F of every site, in the order of units."""
     from expertjax.checkpoints.load import load_model
     from expertjax.models.sites import UnitTable
 
@@ -153,7 +154,7 @@ def _largest_error(job: Job, folder: Path) -> float:
     from expertjax.stores.folder import ResultFolder
 
     result = ResultFolder(folder / "ours")
-    texts = _tokenized(job).concepts.sentences
+    texts = tokenized(job).concepts.sentences
     rows = np.unique(np.linspace(0, len(texts) - 1, _COMPARED).astype(int))
     row_of = {text: row for row, text in enumerate(result.read_table("sentences").text)}
     our_rows = [row_of[texts[row]] for row in rows]
@@ -220,7 +221,8 @@ def _table(turns: list[dict[str, dict]]) -> str:
     return pd.DataFrame(rows).to_string(index=False)
 
 
-def _tokenized(job: Job) -> TokenizedPool:
+def tokenized(job: Job) -> TokenizedPool:
+    """The sentences' tokens, by ascending length."""
     attributes = json.loads((Path(job.model) / "config.json").read_text("utf-8"))
     tokenizer = load_tokenizer(Path(job.model), attributes)
     return tokenize(job.concept_set, tokenizer, seq_len=SEQ_LEN)
@@ -267,9 +269,9 @@ def _run_torch(job: Job, folder: Path) -> dict:
     model = peers.load_torch(job.model, job.sites)
     out = folder / "torch.npy"
     measured, computed = _measure(
-        lambda: peers.capture_torch(model, _tokenized(job), job.budget, out)
+        lambda: peers.capture_torch(model, tokenized(job), job.budget, out)
     )
-    lengths = _tokenized(job).lengths.astype(np.int64)
+    lengths = tokenized(job).lengths.astype(np.int64)
     config = model.module.config
     attention = 4 * config.num_hidden_layers * config.hidden_size * (lengths**2).sum()
     return measured | {
@@ -285,7 +287,7 @@ def _run_reference(job: Job, folder: Path) -> dict:
     """On some sentences: as all are padded alike, its cost for each is the same."""
     model = peers.load_torch(job.model, job.sites)
     out = folder / "reference"
-    pool = _tokenized(job)
+    pool = tokenized(job)
     count = len(pool.tokens)
     rows = np.unique(np.linspace(0, count - 1, _REFERENCE_SENTENCES).astype(int))
     measured, _ = _measure(
@@ -299,7 +301,7 @@ def _run_reference(job: Job, folder: Path) -> dict:
 def _find_budget(job: Job, folder: Path) -> dict:
     del folder
     model = peers.load_torch(job.model, job.sites)
-    return {"budget": peers.best_budget(model, _tokenized(job))}
+    return {"budget": peers.best_budget(model, tokenized(job))}
 
 
 def _jnp_matmul(size: int) -> Callable[[], object]:

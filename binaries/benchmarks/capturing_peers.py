@@ -70,19 +70,23 @@ def make_gpt2_small(folder: Path, tokenizer: Path) -> Path:
     return folder
 
 
-def load_torch(folder: str, sites: Sequence[tuple[str, int]]) -> TorchModel:
+def load_torch(
+    folder: str, sites: Sequence[tuple[str, int]], dtype: str = "float32"
+) -> TorchModel:
     """Loads a Hugging Face folder.
 
     Args:
       folder: config and weights.
       sites: torch module name and F, in the order of units.
+      dtype: of the weights and of the computation.
     """
     import torch
     import transformers
 
     torch.set_num_threads(os.cpu_count() or 1)
     # Attention is SDPA by default, in the families that have it.
-    loaded = transformers.AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
+    kind = getattr(torch, dtype)
+    loaded = transformers.AutoModel.from_pretrained(folder, dtype=kind).eval()
     loaded.config.use_cache = False
     # Weights that are mapped from the file are read now, not during capture.
     for parameter in loaded.parameters():

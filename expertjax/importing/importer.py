@@ -231,6 +231,7 @@ def _score_part(labels: Labels, metrics: Sequence[str]) -> dict[str, Any]:
         "num_concepts": len(labels.keys),
         "metrics": list(metrics),
         "holdout": 0.0,
+        "tie_tolerance": None,
         "bootstrap_top": BEST_UNITS,
         "bootstrap_resamples": 0,
     }

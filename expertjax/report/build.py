@@ -90,6 +90,15 @@ def report_data(
     )
 
 
+def _ties(tolerance: float | None) -> str:
+    """Which responses of a unit are one threshold; None is not known."""
+    if tolerance is None:
+        return "n/a"
+    if tolerance == 0:
+        return "responses equal to the bit"
+    return f"responses closer than {tolerance:g} of a unit's standard deviation"
+
+
 def _experts(
     expertise: Expertise, ap_CxU: np.ndarray, k: int
 ) -> dict[str, pd.DataFrame]:
@@ -135,6 +144,7 @@ def _facts(expertise: Expertise) -> dict[str, str]:
         )
     elif not expertise.folder.keeps_responses:
         facts["Stored in"] = "not kept, therefore no sentences are shown"
+    facts["Ties"] = _ties(steps["score"]["tie_tolerance"])
     if held_out > 0:
         facts["Held out"] = f"{100 * held_out:g}% of each concept's sentences"
     if run["sites"]:
