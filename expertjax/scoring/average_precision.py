@@ -8,16 +8,21 @@ from expertjax.scoring.blocks import Kernel, make_scorer
 
 
 def average_precision(
-    responses: np.ndarray, labels: np.ndarray, kernel: Kernel = "auto"
+    responses: np.ndarray,
+    labels: np.ndarray,
+    kernel: Kernel = "auto",
+    tie_tolerance: float = 0.0,
 ) -> np.ndarray:
     """AP of every unit for every concept, tied responses being one threshold.
 
-    The same as scikit-learn's `average_precision_score` for each pair.
+    The same as scikit-learn's `average_precision_score` for each pair, unless near-ties
+    are to be ties.
 
     Args:
       responses: [N, U], finite; compared as float32.
       labels: [N, C] of 1 (positive), 0 (negative) and -1 (not in the concept).
       kernel: "auto", "jax" or "compiled".
+      tie_tolerance: as in `ScoreSettings`; 0 ties what is equal to the bit.
 
     Returns:
       [C, U] float32.
@@ -51,4 +56,6 @@ def average_precision(
         if not member.num_positives or not member.num_negatives:
             raise InputError(f"concept {concept} needs a positive and a negative")
         members.append(member)
-    return make_scorer(members, ["ap"], kernel)(responses)["ap"]
+    return make_scorer(members, ["ap"], kernel, tolerance=tie_tolerance)(responses)[
+        "ap"
+    ]

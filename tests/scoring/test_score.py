@@ -27,6 +27,7 @@ from expertjax.scoring.metrics import METRICS
 from expertjax.scoring.run import HELD_OUT, unit_blocks
 from expertjax.scoring.score import score
 from expertjax.scoring.settings import ScoreSettings
+from expertjax.scoring.ties import TOLERANCE
 from expertjax.stores import arrays
 from expertjax.stores.folder import ResultFolder
 from tests.capturing.tiny_concepts import SEQ_LEN, tiny_concept_set, tiny_concepts
@@ -90,7 +91,8 @@ def check_concept(
     num_positives = len(texts)
     texts += [text for text in concept.negatives if text not in dropped]
     labels = (np.arange(len(texts)) < num_positives).astype(int)[:, None]
-    wanted = average_precision(responses_to(responses, tuple(texts)), labels)
+    x_NxU = responses_to(responses, tuple(texts))
+    wanted = average_precision(x_NxU, labels, tie_tolerance=TOLERANCE)
     there = read_all(folder.open_expertise("ap"))[row]
     assert np.abs(there - wanted[0]).max() <= 1e-6
 
@@ -101,10 +103,25 @@ def test_every_unit_is_scored_for_every_concept(scored: ResultFolder):
     keys, members = load_memberships(scored)
     assert keys == CONCEPTS.keys
     x_NxU = read_all(scored.open_responses())
-    wanted = make_scorer(members)(x_NxU)
+    wanted = make_scorer(members, tolerance=TOLERANCE)(x_NxU)
     there = expertise(scored)
     for name in METRICS:
         assert (there[name] == wanted[name]).all(), name
+
+
+def test_tolerance_0_is_scikit_learns_rule(scored: ResultFolder, folder: ResultFolder):
+    exact = score(folder, settings=ScoreSettings(tie_tolerance=0))
+    _, members = load_memberships(exact)
+    x_NxU = read_all(exact.open_responses())
+    there = {f: read_all(f.open_expertise("ap")) for f in (exact, scored)}
+    for row, member in enumerate(members):
+        wanted = average_precision(x_NxU[member.sentence], member.label[:, None])
+        assert np.abs(there[exact][row] - wanted).max() <= 1e-6
+    assert exact.read_run()["score"]["tie_tolerance"] == 0
+    assert scored.read_run()["score"]["tie_tolerance"] == TOLERANCE
+    assert 0 < np.abs(there[exact] - there[scored]).max() < 0.2
+    with pytest.raises(InputError, match=r"tie_tolerance: there 0"):
+        score(exact)
 
 
 def test_the_table_of_concepts_sums_it_up(scored: ResultFolder):
@@ -339,7 +356,9 @@ def test_held_out_sentences_take_no_part_in_scores(
         for held_out, metric in ((False, "ap"), (True, HELD_OUT)):
             rows = table[(table["concept"] == key) & (table["held_out"] == held_out)]
             labels = rows["label"].to_numpy()[:, None]
-            wanted = average_precision(x_NxU[rows["sentence"]], labels)[0]
+            wanted = average_precision(
+                x_NxU[rows["sentence"]], labels, tie_tolerance=TOLERANCE
+            )[0]
             ap = read_all(there.open_expertise(metric))[c]
             assert np.abs(ap - wanted).max() <= 1e-6
         mine = table[table["concept"] == key]
@@ -367,7 +386,9 @@ def test_narrow_stores_are_scored_exactly(
     x_NxU = read_all(there.open_responses())
     _, members = load_memberships(there)
     for c, member in enumerate(members):
-        wanted = average_precision(x_NxU[member.sentence], member.label[:, None])
+        wanted = average_precision(
+            x_NxU[member.sentence], member.label[:, None], tie_tolerance=TOLERANCE
+        )
         assert np.abs(expertise(there)["ap"][c] - wanted[0]).max() <= 1e-6
 
 

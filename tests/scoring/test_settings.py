@@ -8,6 +8,7 @@ from expertjax.errors import InputError
 from expertjax.scoring.labels import hold_out
 from expertjax.scoring.metrics import METRICS
 from expertjax.scoring.settings import ScoreSettings
+from expertjax.scoring.ties import TOLERANCE
 
 
 @pytest.mark.parametrize(
@@ -20,11 +21,30 @@ from expertjax.scoring.settings import ScoreSettings
         ("bootstrap_resamples", 0),
         ("block_bytes", 0),
         ("kernel", "fast"),
+        ("tie_tolerance", -1e-9),
+        ("tie_tolerance", 1.0),
+        ("tie_tolerance", float("nan")),
     ],
 )
 def test_wrong_settings_name_their_flag(flag: str, value: Any):
     with pytest.raises(InputError, match=f"--{flag}={value}"):
         ScoreSettings(**{flag: value})
+
+
+@pytest.mark.parametrize(
+    ("given", "compat", "tolerance"),
+    [
+        (None, "", TOLERANCE),
+        (None, "selfcond", 0.0),
+        (0.0, "", 0.0),
+        (1e-4, "selfcond", 1e-4),
+    ],
+)
+def test_what_is_compatible_ties_what_is_equal(
+    given: float | None, compat: str, tolerance: float
+):
+    settings = ScoreSettings(tie_tolerance=given)
+    assert settings.resolve({"compat": compat}).tie_tolerance == tolerance
 
 
 @pytest.mark.parametrize(
