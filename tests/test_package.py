@@ -6,6 +6,7 @@ import statistics
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -88,3 +89,29 @@ def test_ci_runs_the_readmes_test_command() -> None:
     assert len(test_commands) == 1
     script = (REPOSITORY / ".ci" / "run").read_text("utf-8").replace("--quiet ", "")
     assert test_commands[0] in script
+
+
+def test_ci_says_at_its_end_which_tests_were_not_run(tmp_path: Path) -> None:
+    (tmp_path / "test_whole.py").write_text(
+        "import pytest\npytest.importorskip('no_such_module')\n"
+    )
+    (tmp_path / "test_single.py").write_text(
+        "import pytest\n"
+        "@pytest.mark.skipif(True, reason='needs <Chromium>')\n"
+        "def test_page(): pass\n"
+        "@pytest.mark.xfail(reason='known')\n"
+        "def test_wrong(): assert 0\n"
+        "def test_run(): pass\n"
+    )
+    file = tmp_path / "tests.xml"
+    command = [sys.executable, "-m", "pytest", tmp_path, f"--junitxml={file}"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    command = [sys.executable, REPOSITORY / ".ci" / "not_run.py", file]
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert said.splitlines() == [
+        "Tests not run: 2",
+        "  could not import 'no_such_module': No module named 'no_such_module'",
+        "    test_whole",
+        "  needs <Chromium>",
+        "    test_single.test_page",
+    ]

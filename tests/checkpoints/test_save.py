@@ -23,6 +23,7 @@ from expertjax.checkpoints.load import (
 )
 from expertjax.errors import InputError
 from expertjax.models.attention import Inputs
+from tests import bounds
 from tests.tiny_models import SENTENCES, make_tiny_bert, make_tiny_gpt2
 from tests.torch_reference import load_torch
 
@@ -86,7 +87,7 @@ def test_a_huggingface_folder_gives_the_same_logits_in_torch(
         ours, out = module.logits(ours), out.logits.numpy()
     else:
         out = out.last_hidden_state.numpy()
-    assert np.abs(ours - out).max() <= 1e-4 * out.std()
+    bounds.assert_outputs(ours, out, bounds.of_model(model))
 
 
 @pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16])

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tests import bounds
 from tests.data import REPOSITORY, data_folder
 
 SEQ_LEN = 64
@@ -125,10 +126,11 @@ def test_forcing_values_agree(result) -> None:
     }
     # Relative to the spread of the unit's responses where a value is about zero.
     spread = stacked.std(1)
+    allowed = bounds.forward(table["layer"].nunique() // 4, table["unit"].max() + 1)
     for name, values in wanted.items():
         error = np.abs(table[name] - values) / np.maximum(np.abs(values), spread)
         print(f"{name}: largest relative difference {error.max():.2e}")
-        assert error.max() <= 1e-4
+        assert error.max() <= allowed
 
 
 def test_files_have_the_references_form(result) -> None:

@@ -17,6 +17,7 @@ from expertjax.models.attention import Inputs
 from expertjax.models.edits import Edit, Probe
 from expertjax.models.registry import FAMILIES
 from expertjax.models.sites import UnitTable
+from tests import bounds
 from tests.models.parity import CASES, Case, make_case
 
 # One of each family: what its variants do differently is in the parity tests.
@@ -122,7 +123,8 @@ def greedy_by_torch(
     )
     for handle in handles:
         handle.remove()
-    best = [np.sort(logits[0].numpy())[-2:] for logits in out.logits]
+    of_token = [logits[0].numpy() for logits in out.logits]
+    best = [np.sort(logits)[-2:] / logits.std() for logits in of_token]
     return out.sequences[0, len(prompt) :].tolist(), [float(b - a) for a, b in best]
 
 
@@ -146,7 +148,8 @@ def test_greedy_tokens_are_those_of_torch_with_hooks(case: Case) -> None:
         # Where two tokens are as likely as can be told in float32, either is right.
         if not all(same):
             first = same.index(False)
-            assert margins[first] < 1e-4, (row, first, margins[first])
+            allowed = 2 * bounds.of_model(model)
+            assert margins[first] < allowed, (row, first, margins[first])
 
 
 def test_the_cache_changes_nothing(few: Model) -> None:
@@ -165,7 +168,8 @@ def test_the_cache_changes_nothing(few: Model) -> None:
     for i, token in enumerate(got):
         mask = np.arange(tokens.shape[1])[None] < PROMPT + i
         logits = np.asarray(likeliest(tokens, mask, edit))[0, PROMPT + i - 1]
-        assert logits.max() - logits[token] < 1e-4
+        allowed = 2 * bounds.of_model(model) * logits.std()
+        assert logits.max() - logits[token] < allowed
 
 
 def test_batched_and_padded_is_single(few: Model) -> None:

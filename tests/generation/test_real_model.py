@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from expertjax.checkpoints.load import load_model, save_huggingface
+from tests import bounds
 from tests.data import package_folder
 from tests.generation.test_decode import forced_edit, greedy_by_torch, job_of, write
 from tests.models.parity import Case
@@ -30,5 +31,6 @@ def test_smollm2_writes_what_torch_with_hooks_writes(tmp_path: Path) -> None:
         same = np.array(wanted) == ours[row]
         print(f"{len(forced)} units: {model.tokenizer.decode(wanted)!r}")
         # Where two tokens are as likely as can be told in float32, either is right.
-        assert same.all() or margins[int(same.argmin())] < 1e-3
+        allowed = 2 * bounds.of_model(model)
+        assert same.all() or margins[int(same.argmin())] < allowed
     assert (ours[0] != ours[2]).any()

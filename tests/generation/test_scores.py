@@ -11,6 +11,7 @@ from expertjax.errors import InputError
 from expertjax.generation import scores
 from expertjax.generation.perplexity import log_likelihood, perplexity
 from expertjax.generation.sweep import at_parity, parity_points
+from tests import bounds
 
 TEXTS = [
     "The players kicked the ball across the muddy field.",
@@ -70,14 +71,16 @@ def test_perplexity_is_that_of_torch(tiny_gpt2: Model, tiny_gpt2_folder: Any) ->
             continue
         with torch.no_grad():
             loss = model(ids, labels=ids).loss
-        assert ours == pytest.approx(float(torch.exp(loss)), rel=1e-4)
+        allowed = bounds.of_model(tiny_gpt2)
+        assert ours == pytest.approx(float(torch.exp(loss)), rel=allowed)
 
 
 def test_log_likelihood_does_not_depend_on_the_batch(tiny_gpt2: Model) -> None:
     total, count = log_likelihood(tiny_gpt2, TEXTS * 3)
     for i, text in enumerate(TEXTS):
         alone, number = log_likelihood(tiny_gpt2, [text])
-        np.testing.assert_allclose(total[i :: len(TEXTS)], alone[0], rtol=1e-5)
+        allowed = bounds.of_model(tiny_gpt2)
+        np.testing.assert_allclose(total[i :: len(TEXTS)], alone[0], rtol=allowed)
         assert (count[i :: len(TEXTS)] == number[0]).all()
 
 

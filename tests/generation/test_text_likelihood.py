@@ -13,6 +13,7 @@ from expertjax.generation.perplexity import (
     log_likelihood,
     text_likelihood,
 )
+from tests import bounds
 from tests.tiny_models import SENTENCES
 
 TEXTS = ["Größe, 大きさ, 🙂", ""]
@@ -50,9 +51,10 @@ def test_every_token_is_judged_once(
     tokens = sum(len(tiny_gpt2.tokenizer(text).input_ids) for text in TEXTS)
     assert got.num_tokens == count == tokens
     assert got.num_bytes == sum(len(text.encode()) for text in TEXTS)
-    assert got.perplexity == pytest.approx(math.exp(nats / count), rel=1e-4)
+    allowed = bounds.of_model(tiny_gpt2)
+    assert got.perplexity == pytest.approx(math.exp(nats / count), rel=allowed)
     wanted = nats / math.log(2) / got.num_bytes
-    assert got.bits_per_byte == pytest.approx(wanted, rel=1e-4)
+    assert got.bits_per_byte == pytest.approx(wanted, rel=allowed)
     assert bits_per_byte(tiny_gpt2, TEXTS) == got.bits_per_byte
 
 
@@ -70,7 +72,8 @@ def test_without_a_beginning_the_first_token_is_given(
     everything = sum(len(text.encode()) for text in SENTENCES)
     assert got.num_bytes == everything - skipped
     wanted = -total.sum() / math.log(2) / got.num_bytes
-    assert got.bits_per_byte == pytest.approx(wanted, rel=1e-5)
+    allowed = bounds.of_model(tiny_gpt2)
+    assert got.bits_per_byte == pytest.approx(wanted, rel=allowed)
 
 
 def test_encoders_and_nothing_have_no_likelihood(
