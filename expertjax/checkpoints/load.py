@@ -18,7 +18,7 @@ from expertjax.checkpoints.digest import params_digest
 from expertjax.checkpoints.find import checkpoint_name, find_checkpoint
 from expertjax.checkpoints.formats import open_checkpoint
 from expertjax.checkpoints.json_file import write_json
-from expertjax.checkpoints.tokenizer import load_tokenizer
+from expertjax.checkpoints.tokenizer import load_tokenizer, save_tokenizer
 from expertjax.errors import InputError
 from expertjax.models.edits import Edit
 from expertjax.models.family import Family
@@ -155,7 +155,7 @@ def save_huggingface(model: Model, folder: Path, dtype: Any = np.float32) -> Non
         for key, value in rules.export_params(model.family, model.params).items()
     }
     write_json(folder / "config.json", attributes)
-    model.tokenizer.save_pretrained(folder)
+    save_tokenizer(model.tokenizer, folder)
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
 
 
@@ -172,7 +172,7 @@ def save_converted(model: Model, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     orbax_store.save_params(folder / "params", model.params)
     write_json(folder / "config.json", model.attributes)
-    model.tokenizer.save_pretrained(folder)
+    save_tokenizer(model.tokenizer, folder)
     mark = {
         "format": FORMAT,
         "name": model.name,
