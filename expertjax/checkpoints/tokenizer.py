@@ -66,8 +66,9 @@ def load_tokenizer(folder: Path, attributes: dict[str, Any]) -> Any:
     for name in _NAMED:
         if getattr(tokenizer, name) is None:
             token_id = attributes.get(f"{name}_id")
-            token = _token(tokenizer, token_id[0] if _is_list(token_id) else token_id)
-            setattr(tokenizer, name, token)
+            if isinstance(token_id, list) and token_id:
+                token_id = token_id[0]
+            setattr(tokenizer, name, _token(tokenizer, token_id))
     return tokenizer
 
 
@@ -82,11 +83,7 @@ def save_tokenizer(tokenizer: Any, folder: Path) -> None:
     write_json(folder / SETTINGS, settings | {"tokenizer_class": AS_WRITTEN})
 
 
-def _is_list(token_id: Any) -> bool:
-    return isinstance(token_id, list) and bool(token_id)
-
-
 def _token(tokenizer: Any, token_id: Any) -> str | None:
-    """The token of a number, if it is one: some configs have -1, or more than one."""
+    """The token of a number, if there is such a one: some configs have -1 for none."""
     is_number = isinstance(token_id, int) and 0 <= token_id < len(tokenizer)
     return tokenizer.convert_ids_to_tokens(token_id) if is_number else None
