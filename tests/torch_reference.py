@@ -43,7 +43,6 @@ def run_torch(
     sites: tuple[Site, ...],
     num_layers: int,
     forced: Forced | None = None,
-    first_position: int = 0,
     explicit: bool = True,
     time_major: bool = False,
 ) -> Reference:
@@ -56,7 +55,6 @@ def run_torch(
       sites: of one block.
       num_layers: L.
       forced: units that are set to a value at every token.
-      first_position: position id of a sentence's first token (RoBERTa: 2).
       explicit: give the model position ids; some families take none.
       time_major: its modules compute on [T, B, F].
     """
@@ -78,7 +76,7 @@ def run_torch(
                 handles.append(module.register_forward_pre_hook(_on_input(hook)))
             else:
                 handles.append(module.register_forward_hook(hook))
-    positions = np.maximum(np.cumsum(mask, axis=1) - 1, 0) + first_position
+    positions = np.maximum(np.cumsum(mask, axis=1) - 1, 0)
     with torch.no_grad():
         out = model(
             input_ids=torch.tensor(tokens),

@@ -13,6 +13,7 @@ from expertjax.capturing.batches import BatchPlan, choose_buckets, shard_rows
 from expertjax.capturing.operations import flops_per_token
 from expertjax.capturing.settings import CaptureSettings
 from expertjax.checkpoints.load import Model, params_digest
+from expertjax.checkpoints.vocabulary import check_tokens
 from expertjax.concepts.pool import ConceptSet, sentence_digest
 from expertjax.concepts.tokens import TokenizedPool, tokenize
 from expertjax.errors import InputError
@@ -210,16 +211,11 @@ def fit_vocabulary(model: Model, pool: TokenizedPool) -> TokenizedPool:
     """Refuses tokens that the model does not have; as padding, any will do.
 
     Raises:
-      InputError: shows such a token.
+      InputError: see `check_tokens`.
     """
-    size = model.config.vocab_size
-    for text, ids in zip(pool.concepts.sentences, pool.tokens, strict=True):
-        if ids.max() >= size:
-            raise InputError(
-                f"{model.path}: its tokenizer makes token {ids.max()} of {text!r}, but "
-                f"the model has only {size}; they do not belong together"
-            )
-    return pool if pool.pad_id < size else dataclasses.replace(pool, pad_id=0)
+    check_tokens(model, pool.concepts.sentences, pool.tokens)
+    fits = pool.pad_id < model.config.vocab_size
+    return pool if fits else dataclasses.replace(pool, pad_id=0)
 
 
 def _identity(prepared: Prepared, weights_sha256: str) -> dict[str, Any]:

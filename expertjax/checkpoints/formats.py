@@ -11,6 +11,8 @@ from expertjax.checkpoints.json_file import read_json
 from expertjax.checkpoints.readers import TensorSource, open_weights
 from expertjax.checkpoints.tokenizer import load_tokenizer
 
+GENERATION = "generation_config.json"
+
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
@@ -22,6 +24,7 @@ class Checkpoint:
       attributes: content of `config.json`.
       open_weights: the tensors by their Hugging Face names.
       load_tokenizer: the fast tokenizer.
+      generation: content of `generation_config.json`; empty without one.
     """
 
     path: Path
@@ -29,6 +32,7 @@ class Checkpoint:
     attributes: dict[str, Any]
     open_weights: Callable[[], TensorSource]
     load_tokenizer: Callable[[], Any]
+    generation: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
@@ -54,4 +58,5 @@ def open_checkpoint(path: Path) -> Checkpoint:
         attributes,
         lambda: open_weights(path),
         lambda: load_tokenizer(path, attributes),
+        read_json(path / GENERATION) if (path / GENERATION).is_file() else {},
     )

@@ -23,6 +23,9 @@ SUFFIX = ".gguf"
 _WIDE_QUERIES = {"gemma2": 46, "gemma3": 62}
 # The others have no value that would go without saying.
 _OPTIONAL = {"num_key_value_heads", "head_dim", "final_logit_softcapping"}
+# After these llama.cpp writes no more: a text's end, a turn's, a message's, and what
+# ends the filling of a gap.
+_ENDS = ("eos", "eot", "eom", "fim_pad", "fim_rep", "fim_sep")
 _FACTORS = "rope_freqs.weight"  # a table, no parameter
 
 
@@ -143,9 +146,10 @@ class GGUFFile:
         if "token_embd.weight" in self._tensors:
             attributes["vocab_size"] = _shape(self._tensors["token_embd.weight"])[0]
         attributes["tie_word_embeddings"] = "output.weight" not in self._tensors
-        for name in ("bos", "eos"):
-            token = self.metadata.get(f"tokenizer.ggml.{name}_token_id")
-            attributes[f"{name}_token_id"] = token
+        attributes["bos_token_id"] = self.tokens.get("bos_token_id")
+        ends = [self.tokens.get(f"{name}_token_id") for name in _ENDS]
+        ends = list(dict.fromkeys(token for token in ends if token is not None))
+        attributes["eos_token_id"] = ends if len(ends) > 1 else next(iter(ends), None)
         given.pop("vocab_size", None)
         problems = list(self._adapt(architecture, attributes, given))
         problems += [f"{prefix}{name}={value!r}" for name, value in given.items()]

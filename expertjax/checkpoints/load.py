@@ -15,10 +15,11 @@ from safetensors.numpy import save_file
 from expertjax.checkpoints import orbax_store, rules
 from expertjax.checkpoints.converted import CONVERTED, FORMAT, read_mark, restore
 from expertjax.checkpoints.digest import params_digest
+from expertjax.checkpoints.ends import end_tokens
 from expertjax.checkpoints.find import checkpoint_name, find_checkpoint
-from expertjax.checkpoints.formats import open_checkpoint
+from expertjax.checkpoints.formats import GENERATION, open_checkpoint
 from expertjax.checkpoints.json_file import write_json
-from expertjax.checkpoints.tokenizer import load_tokenizer
+from expertjax.checkpoints.tokenizer import load_tokenizer, save_tokenizer
 from expertjax.errors import InputError
 from expertjax.models.edits import Edit
 from expertjax.models.family import Family
@@ -42,6 +43,7 @@ class Model:
       params: its parameters.
       tokenizer: the Hugging Face fast tokenizer.
       attributes: its `config.json`.
+      generation: its `generation_config.json`; empty without one.
       precision: of its products of float32 matrices; see `models.forward`.
     """
 
@@ -53,6 +55,7 @@ class Model:
     params: nnx.State
     tokenizer: Any
     attributes: dict[str, Any]
+    generation: dict[str, Any] = dataclasses.field(default_factory=dict)
     precision: Precision = "float32"
 
     @property
@@ -74,6 +77,23 @@ class Model:
     def num_layers(self) -> int:
         """L."""
         return self.config.num_layers
+
+    @functools.cached_property
+    def ends(self) -> tuple[int, ...]:
+        """The tokens after which a text ends, ascending.
+
+        The tokenizer's own, and those that either config names: models that answer
+        end by another token than texts do.
+
+        Raises:
+          InputError: a config names what is no token's number.
+        """
+        return end_tokens(
+            self.path,
+            self.tokenizer.eos_token_id,
+            self.attributes.get("eos_token_id"),
+            self.generation.get("eos_token_id"),
+        )
 
     @functools.cached_property
     def identity_edit(self) -> Edit:
@@ -129,7 +149,16 @@ def load_model(
         tokenizer = checkpoint.load_tokenizer()
     name = name or checkpoint_name(model)
     return Model(
-        name, path, family, config, graphdef, params, tokenizer, attributes, precision
+        name,
+        path,
+        family,
+        config,
+        graphdef,
+        params,
+        tokenizer,
+        attributes,
+        checkpoint.generation,
+        precision,
     )
 
 
@@ -173,7 +202,9 @@ def save_huggingface(model: Model, folder: Path, dtype: Any = np.float32) -> Non
         for key, value in rules.export_params(model.family, model.params).items()
     }
     write_json(folder / "config.json", attributes)
-    model.tokenizer.save_pretrained(folder)
+    if model.generation:
+        write_json(folder / GENERATION, model.generation)
+    save_tokenizer(model.tokenizer, folder)
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
 
 
@@ -190,7 +221,9 @@ def save_converted(model: Model, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     orbax_store.save_params(folder / "params", model.params)
     write_json(folder / "config.json", model.attributes)
-    model.tokenizer.save_pretrained(folder)
+    if model.generation:
+        write_json(folder / GENERATION, model.generation)
+    save_tokenizer(model.tokenizer, folder)
     mark = {
         "format": FORMAT,
         "name": model.name,

@@ -5,6 +5,13 @@ import os
 from pathlib import Path
 from typing import Any
 
+from expertjax.checkpoints.json_file import read_json, write_json
+from expertjax.checkpoints.tokenizer_class import (
+    AS_WRITTEN,
+    LISTED,
+    SETTINGS,
+    tokenizer_class,
+)
 from expertjax.errors import InputError
 
 # The special tokens that a config names by their number.
@@ -12,8 +19,8 @@ _NAMED = ("bos_token", "eos_token", "pad_token")
 
 # Any of these is enough. To be checked, because transformers makes an empty
 # tokenizer without a word where it finds none of its files.
-_FILES = (("tokenizer.json",), ("vocab.json", "merges.txt"), ("vocab.txt",))
-_SETTINGS = ("tokenizer_config.json", "special_tokens_map.json")
+_FILES = ((LISTED,), ("vocab.json", "merges.txt"), ("vocab.txt",))
+_SETTINGS = (SETTINGS, "special_tokens_map.json", "added_tokens.json")
 
 
 def has_tokenizer(folder: Path) -> bool:
@@ -32,19 +39,14 @@ def tokenizer_digest(folder: Path) -> str:
 
 
 def load_tokenizer(folder: Path, attributes: dict[str, Any]) -> Any:
-    """The fast tokenizer of a folder.
-
-    `tokenizer.json` holds all of a fast tokenizer but which of its tokens are
-    special; older folders leave that to the class that transformers looks up by
-    the model type, which we do without: that look-up imports torch, where it is
-    installed.
+    """The fast tokenizer of a folder: the tokens that `AutoTokenizer` gives.
 
     Args:
       folder: a Hugging Face folder.
-      attributes: its `config.json`, which may name special tokens.
+      attributes: its `config.json`, which may name special tokens and the class.
 
     Raises:
-      InputError: the folder has none that transformers can load.
+      InputError: the folder has none that transformers can load, or none that is fast.
     """
     if not has_tokenizer(folder):
         wanted = " or ".join(" and ".join(files) for files in _FILES)
@@ -54,26 +56,34 @@ def load_tokenizer(folder: Path, attributes: dict[str, Any]) -> Any:
     from transformers import logging
 
     logging.set_verbosity_error()
+    kind = tokenizer_class(folder, attributes)
     try:
-        tokenizer = _load(folder)
+        tokenizer = kind.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # transformers raises many kinds here
         raise InputError(
-            f"{folder}: no tokenizer can be loaded from it ({error})"
+            f"{folder}: no tokenizer can be loaded from it as {kind.__name__} ({error})"
         ) from error
-    if not tokenizer.is_fast:
-        raise InputError(f"{folder}: the tokenizer has no fast form (tokenizer.json)")
     for name in _NAMED:
-        token_id = attributes.get(f"{name}_id")
-        if getattr(tokenizer, name) is None and isinstance(token_id, int):
-            setattr(tokenizer, name, tokenizer.convert_ids_to_tokens(token_id))
+        if getattr(tokenizer, name) is None:
+            token_id = attributes.get(f"{name}_id")
+            if isinstance(token_id, list) and token_id:
+                token_id = token_id[0]
+            setattr(tokenizer, name, _token(tokenizer, token_id))
     return tokenizer
 
 
-def _load(folder: Path) -> Any:
-    if (folder / "tokenizer.json").is_file():
-        from transformers import PreTrainedTokenizerFast
+def save_tokenizer(tokenizer: Any, folder: Path) -> None:
+    """Writes a tokenizer so that it is the same when it is loaded again.
 
-        return PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
-    from transformers import AutoTokenizer
+    Not every class writes all settings that it was made with; `tokenizer.json` has
+    what came of them, and is to be taken as it is.
+    """
+    tokenizer.save_pretrained(folder)
+    settings = read_json(folder / SETTINGS)
+    write_json(folder / SETTINGS, settings | {"tokenizer_class": AS_WRITTEN})
 
-    return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+
+def _token(tokenizer: Any, token_id: Any) -> str | None:
+    """The token of a number, if there is such a one: some configs have -1 for none."""
+    is_number = isinstance(token_id, int) and 0 <= token_id < len(tokenizer)
+    return tokenizer.convert_ids_to_tokens(token_id) if is_number else None

@@ -11,11 +11,17 @@ import pandas as pd
 from tqdm import tqdm
 
 from expertjax.checkpoints.load import Model, params_digest
-from expertjax.concepts.tokens import whole_texts
 from expertjax.errors import InputError
 from expertjax.generation.decode import Decoder, Job, State
 from expertjax.generation.sampling import Sampling
 from expertjax.generation.settings import GenerateSettings
+from expertjax.generation.texts import (
+    Prompt,
+    Streamed,
+    continuation,
+    count_written,
+    read_prompt,
+)
 from expertjax.models.edits import Edit
 from expertjax.models.unit_edits import UnitEdit
 
@@ -66,7 +72,7 @@ def generate(
     settings = settings or GenerateSettings()
     decoder = Decoder(model, edit_prompt=settings.edit_tokens == "all")
     _check_edits(model, edits)
-    tokens = [_encode(model, prompt) for prompt in prompts]
+    read = [read_prompt(model, prompt) for prompt in prompts]
     texts = [
         _Text(*numbers)
         for numbers in itertools.product(range(len(edits)), range(len(prompts)), seeds)
@@ -76,9 +82,9 @@ def generate(
     stacked = None
     if any(edit is not None for edit in edits):
         stacked = Edit.stack([_dense(model, edit) for edit in edits])
-    length = -(-max(map(len, tokens)) // _GRAIN) * _GRAIN
+    length = -(-max(len(prompt.tokens) for prompt in read) // _GRAIN) * _GRAIN
     size = min(settings.batch_size, len(texts))
-    end = _end(model, settings)
+    ends = model.ends if settings.stop_at_end else ()
     if on_token is not None and len(texts) > 1:
         raise InputError("only a single text can be shown as it is written")
     written: list[np.ndarray] = []
@@ -87,28 +93,27 @@ def generate(
         for start in range(0, len(texts), size):
             # The last batch is filled up with texts that are thrown away.
             batch = [texts[min(start + i, len(texts) - 1)] for i in range(size)]
-            prompts_BxP, job = _job(model, batch, tokens, stacked, length, settings)
+            prompts_BxP, job = _job(model, batch, read, stacked, length, settings)
             first = decoder.begin(prompts_BxP, job, settings.max_new_tokens)
             real = min(size, len(texts) - start)
-            shown = ""
-            for state in _advance(decoder, first, job, settings, on_token is None):
+            shown = None
+            if on_token is not None:
+                shown = Streamed(model.tokenizer, read[0], ends, on_token)
+            for state in _advance(decoder, first, job, settings, shown is None):
                 done = start * settings.max_new_tokens
                 bar.n = done + int(state.num_written) * real
                 bar.refresh()
-                if on_token is not None:
-                    text = _decode(
-                        model,
-                        np.asarray(state.written)[0, : int(state.num_written)],
-                        end,
-                    )
-                    # A token may be a part of a character, which the next completes.
-                    text = text.rstrip("\ufffd")
-                    on_token(text[len(shown) :])
-                    shown = text
+                if shown is not None:
+                    ids = np.asarray(state.written)[
+                        0, : int(state.num_written)
+                    ].tolist()
+                    shown.tell(ids)
+            if shown is not None:
+                shown.end(ids)
             written += list(np.asarray(state.written)[:real])
         bar.n = total
         bar.refresh()
-    return _table(model, prompts, texts, written, end)
+    return _table(model, read, texts, written, ends)
 
 
 def _advance(
@@ -152,26 +157,10 @@ def _dense(model: Model, edit: UnitEdit | None) -> Edit:
     return edit.of_model(model.sites, model.num_layers)
 
 
-def _encode(model: Model, prompt: str) -> list[int]:
-    """The tokens of a prompt, without what would end the text."""
-    tokens = list(whole_texts(model.tokenizer).encode(prompt).ids)
-    ends = {model.tokenizer.eos_token_id} - {model.tokenizer.bos_token_id}
-    while tokens and tokens[-1] in ends:
-        tokens.pop()
-    if not tokens and model.tokenizer.bos_token_id is not None:
-        tokens = [model.tokenizer.bos_token_id]
-    if not tokens:
-        raise InputError(
-            f"--prompt={prompt!r}: has no token, and {model.name} none to begin with; "
-            "give a prompt"
-        )
-    return tokens
-
-
 def _job(
     model: Model,
     batch: Sequence[_Text],
-    tokens: Sequence[Sequence[int]],
+    read: Sequence[Prompt],
     edit: Edit | None,
     length: int,
     settings: GenerateSettings,
@@ -183,8 +172,9 @@ def _job(
     prompts = np.full((len(batch), length), pad_id, np.int32)
     start = np.zeros(len(batch), np.int32)
     for i, text in enumerate(batch):
-        start[i] = length - len(tokens[text.prompt])
-        prompts[i, start[i] :] = tokens[text.prompt]
+        tokens = read[text.prompt].tokens
+        start[i] = length - len(tokens)
+        prompts[i, start[i] :] = tokens
     job = Job(
         start=jnp.asarray(start),
         keys=jax.vmap(jax.random.key)(jnp.array([text.seed for text in batch])),
@@ -196,45 +186,30 @@ def _job(
             settings.top_p,
             settings.repetition_penalty,
         ),
-        stop_tokens=jnp.array([_end(model, settings)]),
+        stop_tokens=jnp.array((model.ends if settings.stop_at_end else ()) or (-1,)),
         pad_id=jnp.int32(pad_id),
     )
     return prompts, job
 
 
-def _end(model: Model, settings: GenerateSettings) -> int:
-    """The token after which a text ends; -1 for none."""
-    end = model.tokenizer.eos_token_id
-    return end if settings.stop_at_end and end is not None else -1
-
-
-def _decode(model: Model, written_N: np.ndarray, end: int) -> str:
-    """The text of what was written, up to its end."""
-    ids = written_N.tolist()
-    if end in ids:
-        ids = ids[: ids.index(end)]
-    return model.tokenizer.decode(ids, clean_up_tokenization_spaces=False)
-
-
 def _table(
     model: Model,
-    prompts: Sequence[str],
+    read: Sequence[Prompt],
     texts: Sequence[_Text],
     written: Sequence[np.ndarray],
-    end: int,
+    ends: Sequence[int],
 ) -> pd.DataFrame:
     rows = []
     for text, tokens in zip(texts, written, strict=True):
-        ended = np.flatnonzero(tokens == end)
-        context = prompts[text.prompt]
-        continuation = _decode(model, tokens, end)
+        prompt, ids = read[text.prompt], tokens.tolist()
+        added = continuation(model.tokenizer, prompt, ids, ends)
         rows.append(
             {
                 **dataclasses.asdict(text),
-                "context": context,
-                "continuation": continuation,
-                "sentence": context + continuation,
-                "num_tokens": int(ended[0]) + 1 if len(ended) else len(tokens),
+                "context": prompt.text,
+                "continuation": added,
+                "sentence": prompt.text + added,
+                "num_tokens": count_written(ids, ends),
             }
         )
     return pd.DataFrame(rows)

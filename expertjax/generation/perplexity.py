@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from expertjax.checkpoints.load import Model
+from expertjax.checkpoints.vocabulary import check_tokens
 from expertjax.concepts.tokens import whole_texts
 from expertjax.errors import InputError
 from expertjax.models.attention import Inputs
@@ -35,7 +36,7 @@ def perplexity(model: Model, texts: Sequence[str]) -> np.ndarray:
       [N] float64, NaN for texts of less than two tokens.
 
     Raises:
-      InputError: the model is an encoder.
+      InputError: see `log_likelihood`.
     """
     total, count = log_likelihood(model, texts)
     with np.errstate(invalid="ignore"):
@@ -49,11 +50,12 @@ def log_likelihood(model: Model, texts: Sequence[str]) -> tuple[np.ndarray, np.n
       [N] float64 sums of natural logarithms, and [N] numbers of tokens they are over.
 
     Raises:
-      InputError: the model is an encoder.
+      InputError: the model is an encoder, or does not have a text's tokens.
     """
     _check_causal(model)
     most = getattr(model.config, "max_positions", None)
     encodings = whole_texts(model.tokenizer).encode_batch_fast(list(texts))
+    check_tokens(model, texts, (encoding.ids for encoding in encodings))
     return _sums(model, [np.array(encoding.ids[:most]) for encoding in encodings])
 
 
@@ -88,7 +90,8 @@ def text_likelihood(model: Model, texts: Sequence[str]) -> Likelihood:
       texts: not empty.
 
     Raises:
-      InputError: the model is an encoder, or there is nothing to predict.
+      InputError: the model is an encoder or does not have a text's tokens, or there is
+        nothing to predict.
     """
     _check_causal(model)
     window = getattr(model.config, "max_positions", None) or MAX_WINDOW
@@ -101,14 +104,8 @@ def text_likelihood(model: Model, texts: Sequence[str]) -> Likelihood:
     surprise, num_tokens, num_bytes = 0.0, 0, 0
     for first in range(0, len(texts), _CHUNK):
         rows, bytes_of_chunk = _windows(
-            whole_texts(tokenizer), texts[first : first + _CHUNK], start, window
+            model, texts[first : first + _CHUNK], start, window
         )
-        largest = max(int(row.max(initial=0)) for row in rows)
-        if largest >= model.config.vocab_size:
-            raise InputError(
-                f"{model.path}: its tokenizer makes token {largest}, but the model has "
-                f"only {model.config.vocab_size}; they do not belong together"
-            )
         total, count = _sums(model, rows)
         surprise -= float(total.sum())
         num_tokens += int(count.sum())
@@ -140,9 +137,10 @@ def _check_causal(model: Model) -> None:
 
 
 def _windows(
-    backend: Any, texts: Sequence[str], start: int | None, window: int
+    model: Model, texts: Sequence[str], start: int | None, window: int
 ) -> tuple[list[np.ndarray], int]:
     """Runs of at most `window` tokens, and the bytes that all but their first mean."""
+    backend = whole_texts(model.tokenizer)
     rows, num_bytes = [], 0
     encodings = backend.encode_batch_fast(list(texts), add_special_tokens=False)
     for text, encoding in zip(texts, encodings, strict=True):
@@ -153,6 +151,7 @@ def _windows(
             # `encode_batch_fast` leaves out where tokens stand.
             [encoding] = backend.encode_batch([text], add_special_tokens=False)
             text = text[encoding.offsets[0][1] :] if len(ids) else ""
+        check_tokens(model, [text], [ids])
         num_bytes += len(text.encode())
         step = max(1, window - 1)
         rows += [ids[at : at + window] for at in range(0, max(1, len(ids) - 1), step)]

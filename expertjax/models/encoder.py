@@ -38,7 +38,9 @@ class EncoderConfig:
 
     vocab_size: int = 30522
     max_positions: int = 512
-    first_position: int = 0  # row of a sentence's first token in the table
+    # Row of a sentence's first token in the table. The row before it is that of the
+    # padding token, whose number it is, wherever that stands.
+    first_position: int = 0
     num_types: int = 2  # 0: no token types
     embed_width: int = 768  # E
     project_embeddings: bool = False  # from E to D
@@ -196,12 +198,24 @@ class Encoder(nnx.Module):
 
     def _embed(self, inputs: Inputs) -> Array:
         """[B, T, D]: what goes into the first block."""
-        rows_BxT = inputs.positions + self.config.first_position
-        x_BxTxE = self.word(inputs.tokens) + self.position(rows_BxT)
+        x_BxTxE = self.word(inputs.tokens) + self.position(self._rows(inputs))
         if self.config.num_types:
             x_BxTxE = x_BxTxE + self.type(jnp.zeros_like(inputs.tokens))
         x_BxTxE = self.norm(x_BxTxE)
         return self.project(x_BxTxE) if self.config.project_embeddings else x_BxTxE
+
+    def _rows(self, inputs: Inputs) -> Array:
+        """[B, T]: rows of the table of positions.
+
+        Where the table has a row for the padding token, a text's own padding tokens
+        have it too, and the tokens after them are counted without them.
+        """
+        if not self.config.first_position:
+            return inputs.positions
+        padding = self.config.first_position - 1
+        is_padding_BxT = inputs.tokens == padding
+        count_BxT = jnp.cumsum(inputs.key_valid & ~is_padding_BxT, axis=1)
+        return padding + jnp.where(is_padding_BxT, 0, count_BxT)
 
     def _bias(self, inputs: Inputs) -> Array | None:
         """[B, H, T, S]: what the keys' distances add to the scores."""

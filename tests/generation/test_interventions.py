@@ -179,7 +179,8 @@ def test_a_single_text_is_shown_as_it_is_written(tiny_gpt2: Model) -> None:
     shown: list[str] = []
     texts = generate(tiny_gpt2, ["The ball"], settings=settings, on_token=shown.append)
     [continuation] = texts["continuation"]
-    assert len(shown) == 12 and "".join(shown) == continuation.rstrip("\ufffd")
+    # Once for each token, and what was no character to the end.
+    assert "".join(shown) == continuation and 12 <= len(shown) <= 13
     with pytest.raises(InputError, match="only a single text"):
         generate(tiny_gpt2, ["The", "A"], settings=settings, on_token=shown.append)
 

@@ -174,12 +174,9 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
 }
 
-_FROM_2 = ("roberta", "roberta-classifier", "xlm-roberta", "xlm-roberta-headless")
-_FROM_2 += ("mpnet", "mpnet-untied-relu-one-head", "mpnet-headless")
-
 # How torch has to be run, where it is not as usual.
 OPTIONS: dict[str, dict[str, Any]] = {
-    "roberta-untied-relu-pad-5": {"first_position": 6},
-    "roberta-headless": {"explicit": False},  # it knows padding by its token, 0
-    **{name: {"first_position": 2} for name in _FROM_2},
+    name: {"explicit": False}  # they know padding by its token, also within a text
+    for name in CASES
+    if name.startswith(("roberta", "xlm-roberta", "mpnet"))
 }

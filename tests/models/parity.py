@@ -134,7 +134,9 @@ def batch(model: Model, side: str) -> tuple[np.ndarray, np.ndarray]:
     """Random tokens [B, T] with padding on one side, and their mask."""
     rng = np.random.default_rng(0)
     width = max(LENGTHS)
-    tokens = np.zeros((len(LENGTHS), width), np.int64)
+    # Some families know padding by its token, whose row is before the first token's.
+    padding = max(getattr(model.config, "first_position", 0) - 1, 0)
+    tokens = np.full((len(LENGTHS), width), padding, np.int64)
     mask = np.zeros_like(tokens)
     for row, length in enumerate(LENGTHS):
         where = slice(0, length) if side == "right" else slice(width - length, width)

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -18,6 +19,8 @@ from expertjax.models.registry import read_config
 from expertjax.models.sites import UnitTable
 from tests import bounds
 from tests.models.cases_encoders import CASES
+from tests.models.parity import errors, forward_of, make_case
+from tests.models.test_parity import TOLERANCE
 from tests.tiny_models import make_tiny
 
 TOKENS = np.arange(1, 17).reshape(2, 8)
@@ -182,3 +185,25 @@ def test_a_classifier_has_no_logits_of_tokens(tmp_path: Path) -> None:
     module = nnx.merge(model.graphdef, model.params)
     with pytest.raises(InputError, match="no masked language model head"):
         module.logits(jnp.zeros((1, 1, 32)))
+
+
+@pytest.mark.parametrize("inputs_of", [Inputs.of, Inputs.repeating])
+@pytest.mark.parametrize(
+    "name", ["roberta", "roberta-untied-relu-pad-5", "xlm-roberta", "mpnet"]
+)
+def test_padding_tokens_of_a_text_are_no_positions(
+    name: str, inputs_of: Any, tmp_path: Path
+) -> None:
+    """As transformers, which counts the other tokens; also at the end of a text."""
+    case = make_case(name, tmp_path / "model")
+    padding = case.model.config.first_position - 1
+    tokens = np.full((3, 12), padding)
+    mask = np.zeros_like(tokens)
+    for row, length in enumerate((12, 9, 9)):
+        tokens[row, :length] = np.arange(10, 10 + length)
+        mask[row, :length] = 1
+    tokens[0, 4] = tokens[0, 7] = tokens[1, 3] = tokens[2, 8] = padding
+    reference = case.reference("right", tokens, mask)
+    ours = jax.jit(forward_of(case.model, inputs_of))(tokens, mask, None)
+    found = errors(ours, reference, mask)
+    assert max(found.values()) <= TOLERANCE, found
