@@ -50,6 +50,7 @@ class GGUFFile:
       architecture: its row of the tables.
       attributes: the `config.json` that they amount to.
       shapes: Hugging Face's tensor name -> shape.
+      dtypes: Hugging Face's tensor name -> what `read` gives.
     """
 
     def __init__(self, path: Path) -> None:
@@ -76,6 +77,7 @@ class GGUFFile:
             key: _shape(tensor)[:: -1 if self.architecture.is_transposed(key) else 1]
             for key, tensor in self._of_key.items()
         }
+        self.dtypes = dict.fromkeys(self.shapes, "float32")
 
     @property
     def name(self) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from absl import logging
 from flax import nnx
 from safetensors.numpy import save_file
 
@@ -103,6 +104,11 @@ def load_model(
     keys = list(source.shapes) if mark is None else mark["keys"]
     family, config = read_config(attributes, keys, config_name)
     graphdef, abstract = abstract_module(family, config, dtype)
+    if mark is None and (differing := rules.untied(family, source, abstract)):
+        _warn_of_untied(source.name, *differing[0])
+        attributes = attributes | {"tie_word_embeddings": False}
+        family, config = read_config(attributes, keys, config_name)
+        graphdef, abstract = abstract_module(family, config, dtype)
     if mark is None:
         params = rules.load_params(family, source, abstract, put, jnp.dtype(dtype))
     else:
@@ -113,6 +119,17 @@ def load_model(
         tokenizer = checkpoint.load_tokenizer()
     name = name or checkpoint_name(model)
     return Model(name, path, family, config, graphdef, params, tokenizer, attributes)
+
+
+def _warn_of_untied(name: str, key: str, twin: str) -> None:
+    logging.warning(
+        "%s: tensor %r differs from %r, to which the config ties it; both are kept, as "
+        "transformers does. Units do not depend on it, what is generated does; "
+        '"tie_word_embeddings": false in the config says the same without this line',
+        name,
+        key,
+        twin,
+    )
 
 
 def read_architecture(model: str) -> tuple[Family, Any, Callable[[], Any]]:

@@ -6,7 +6,6 @@ from typing import ClassVar
 from expertjax.models.configs import ConfigReader
 from expertjax.models.encoder import Encoder, EncoderConfig, Names
 from expertjax.models.encoder_tables import (
-    TASK_HEADS,
     block_rules,
     embedding_rules,
     encoder_sites,
@@ -98,8 +97,5 @@ FAMILY = Family(
     ),
     ignored=(
         _EMBED + "position_ids",  # a constant
-        "pre_classifier.weight",
-        "pre_classifier.bias",
-        *TASK_HEADS,
     ),
 )

@@ -8,14 +8,6 @@ from expertjax.models.family import KeyRule, rules_for
 from expertjax.models.layers import ACTIVATIONS
 from expertjax.models.sites import Site, sites_of
 
-# Heads of classifiers and of question answering, made in fine-tuning.
-TASK_HEADS = (
-    *("classifier.weight", "classifier.bias"),
-    *("classifier.dense.weight", "classifier.dense.bias"),
-    *("classifier.out_proj.weight", "classifier.out_proj.bias"),
-    *("qa_outputs.weight", "qa_outputs.bias"),
-)
-
 
 def read_sizes(reader: ConfigReader, defaults: EncoderConfig) -> dict[str, Any]:
     """The fields that most of these families read from the same attributes.

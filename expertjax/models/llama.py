@@ -107,4 +107,5 @@ FAMILY = Family(
         }
     ),
     ignored=IGNORED,
+    task_prefix="transformer.",
 )
