@@ -240,6 +240,7 @@ def _jobs(
         concepts,
         num_per_concept=settings.capture.num_per_concept,
         data_seed=settings.capture.data_seed,
+        compat=settings.capture.compat,
     )
     tokenizers: dict[Path | None, Any] = {None: None}  # each is loaded once
     for member in members:
