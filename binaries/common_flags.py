@@ -75,7 +75,18 @@ def define_capture_flags() -> None:
         "",
         "Folder in which compiled programs are kept for later runs.",
     )
+    define_ignore_config_flag()
     define_process_flags()
+
+
+def define_ignore_config_flag() -> None:
+    """The flag of every program that reads a model's config."""
+    flags.DEFINE_multi_string(
+        "ignore_config",
+        [],
+        "Attribute of config.json (or name in a .gguf file) that is passed over, at "
+        "your own risk; recorded in run.json; repeatable.",
+    )
 
 
 def define_score_flags() -> None:
@@ -132,6 +143,7 @@ def define_generate_flags(
       top_k: likewise.
     """
     flags.DEFINE_string("model", None, "As in find_experts; causal.", required=True)
+    define_ignore_config_flag()
     flags.DEFINE_string("perplexity_model", None, "Judges texts; default: --model.")
     flags.DEFINE_integer("num_samples", num_samples, "Texts of a kind.")
     flags.DEFINE_integer("seed", 0, "Seed of the first of them; the others follow.")

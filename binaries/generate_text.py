@@ -63,11 +63,14 @@ def main(argv: Sequence[str]) -> None:
 
     settings = settings_from_flags(ej.GenerateSettings)
     edits = _edits()
-    model = ej.load_model(FLAGS.model)
+    ignore = {"ignore_config": FLAGS.ignore_config}
+    model = ej.load_model(FLAGS.model, **ignore)
     seeds = range(FLAGS.seed, FLAGS.seed + FLAGS.num_samples)
     single = len(edits) * len(FLAGS.prompt) * len(seeds) == 1
     texts = generate(model, FLAGS.prompt, edits, seeds, settings, _show(single))
-    judge = ej.load_model(FLAGS.perplexity_model) if FLAGS.perplexity_model else model
+    judge = model
+    if FLAGS.perplexity_model:
+        judge = ej.load_model(FLAGS.perplexity_model, **ignore)
     texts["perplexity"] = ej.perplexity(judge, list(texts["sentence"]))
     scores = score_texts(texts, FLAGS.words)
     scores.insert(0, "num_units", [0 if e is None else len(e) for e in edits])

@@ -51,10 +51,13 @@ def main(argv: Sequence[str]) -> None:
     from expertjax.report.generation_figures import parity_figure
 
     sides = _sides()
-    model = ej.load_model(FLAGS.model)
+    ignore = {"ignore_config": FLAGS.ignore_config}
+    model = ej.load_model(FLAGS.model, **ignore)
     seeds = range(FLAGS.seed, FLAGS.seed + FLAGS.num_samples)
     settings = settings_from_flags(ej.GenerateSettings)
-    judge = ej.load_model(FLAGS.perplexity_model) if FLAGS.perplexity_model else None
+    judge = None
+    if FLAGS.perplexity_model:
+        judge = ej.load_model(FLAGS.perplexity_model, **ignore)
     table = sweep.parity(model, _prompts(), sides, seeds, settings, judge)
     points = sweep.parity_points(table)
     means = table.groupby(["forced", "num_units"], sort=False).mean(numeric_only=True)

@@ -211,7 +211,10 @@ def _identity(prepared: Prepared, weights_sha256: str) -> dict[str, Any]:
     """See `Prepared`."""
     model, pool = prepared.model, prepared.pool
     # Only what there is, so that folders of earlier runs stay those of this one.
-    rare = {"num_repeated": pool.concepts.num_repeated}
+    rare = {
+        "num_repeated": pool.concepts.num_repeated,
+        "ignored_config": model.ignored_config,
+    }
     return dataclasses.asdict(prepared.settings) | {
         "model": model.name,
         "family": model.family.name,

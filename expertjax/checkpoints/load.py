@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,7 @@ class Model:
       params: its parameters.
       tokenizer: the Hugging Face fast tokenizer.
       attributes: its `config.json`.
+      ignored_config: name -> value of what that said and the user wanted passed over.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Model:
     params: nnx.State
     tokenizer: Any
     attributes: dict[str, Any]
+    ignored_config: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def sites(self) -> tuple[Site, ...]:
@@ -76,6 +78,7 @@ def load_model(
     dtype: Any = jnp.float32,
     put: PutFn | None = None,
     tokenizer: Any = None,
+    ignore_config: Collection[str] = (),
 ) -> Model:
     """Loads a checkpoint.
 
@@ -89,11 +92,13 @@ def load_model(
       put: moves a parameter, given its path and a host array, to the device(s).
       tokenizer: to be used in place of the checkpoint's own, or the folder to load
         it from.
+      ignore_config: attributes of `config.json`, or names of a GGUF file's metadata,
+        that are to be passed over at the user's own risk.
 
     Raises:
       InputError: the checkpoint is not there, is damaged or is not understood.
     """
-    checkpoint = open_checkpoint(find_checkpoint(model))
+    checkpoint = open_checkpoint(find_checkpoint(model), ignore_config)
     path, attributes = checkpoint.path, checkpoint.attributes
     config_name = str(checkpoint.config_path)
     put = put or (lambda path, array: jax.device_put(array))
@@ -118,7 +123,10 @@ def load_model(
     elif tokenizer is None:
         tokenizer = checkpoint.load_tokenizer()
     name = name or checkpoint_name(model)
-    return Model(name, path, family, config, graphdef, params, tokenizer, attributes)
+    ignored = (mark or {}).get("ignored_config", {}) | checkpoint.ignored_config
+    return Model(
+        name, path, family, config, graphdef, params, tokenizer, attributes, ignored
+    )
 
 
 def _warn_of_untied(name: str, key: str, twin: str) -> None:
@@ -132,11 +140,14 @@ def _warn_of_untied(name: str, key: str, twin: str) -> None:
     )
 
 
-def read_architecture(model: str) -> tuple[Family, Any, Callable[[], Any]]:
+def read_architecture(
+    model: str, ignore_config: Collection[str] = ()
+) -> tuple[Family, Any, Callable[[], Any]]:
     """What a checkpoint is, without its weights.
 
     Args:
       model: as for `load_model`.
+      ignore_config: likewise.
 
     Returns:
       its family, its config, and what loads its tokenizer.
@@ -144,7 +155,7 @@ def read_architecture(model: str) -> tuple[Family, Any, Callable[[], Any]]:
     Raises:
       InputError: see `load_model`.
     """
-    checkpoint = open_checkpoint(find_checkpoint(model))
+    checkpoint = open_checkpoint(find_checkpoint(model), ignore_config)
     config_name = str(checkpoint.config_path)
     family_of(checkpoint.attributes, config_name)
     mark = read_mark(checkpoint.path)
@@ -195,5 +206,6 @@ def save_converted(model: Model, folder: Path) -> None:
         "name": model.name,
         "keys": rules.export_keys(model.family, model.params),
         "weights_sha256": params_digest(model.params),
+        "ignored_config": model.ignored_config,
     }
     write_json(folder / CONVERTED, mark)

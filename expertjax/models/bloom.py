@@ -129,7 +129,6 @@ def _read_config(reader: ConfigReader) -> BloomConfig:
         width % num_heads == 0,
         f"hidden_size={width} is not a multiple of n_head={num_heads}",
     )
-    reader.only("is_encoder_decoder", False)
     reader.only("n_inner", None, 4 * width)
     reader.only("skip_bias_add", True)  # Megatron's word for a later addition
     reader.only("skip_bias_add_qkv", False)

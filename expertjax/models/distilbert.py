@@ -41,10 +41,6 @@ class DistilBertConfig(EncoderConfig):
 
 
 def _read_config(reader: ConfigReader) -> DistilBertConfig:
-    reader.only("is_decoder", False)
-    reader.only("is_encoder_decoder", False)
-    reader.only("add_cross_attention", False)
-    reader.only("pruned_heads", {}, None)
     reader.only("tie_weights_", True)  # of old checkpoints
     reader.ignore("dropout", "attention_dropout", "qa_dropout", "seq_classif_dropout")
     # Only how the table of positions is made before training: it is saved.

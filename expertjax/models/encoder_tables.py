@@ -17,10 +17,6 @@ def read_sizes(reader: ConfigReader, defaults: EncoderConfig) -> dict[str, Any]:
       defaults: those of Hugging Face's config class.
     """
     reader.only("position_embedding_type", "absolute")
-    reader.only("is_decoder", False)
-    reader.only("is_encoder_decoder", False)
-    reader.only("add_cross_attention", False)
-    reader.only("pruned_heads", {}, None)
     reader.ignore("attention_probs_dropout_prob", "hidden_dropout_prob")
     width = reader.take("hidden_size", defaults.width)
     num_heads = reader.take("num_attention_heads", defaults.num_heads)

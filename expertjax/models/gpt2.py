@@ -137,11 +137,8 @@ def _read_config(reader: ConfigReader) -> GPT2Config:
         width % num_heads == 0,
         f"n_embd={width} is not a multiple of n_head={num_heads}",
     )
-    reader.only("is_encoder_decoder", False)
-    reader.only("add_cross_attention", False)
-    reader.only("pruned_heads", {}, None)
     reader.only("n_special", 0)
-    reader.ignore("n_ctx", "attn_pdrop", "embd_pdrop", "resid_pdrop", "is_decoder")
+    reader.ignore("n_ctx", "attn_pdrop", "embd_pdrop", "resid_pdrop")
     # Our attention always takes the softmax in float32.
     reader.ignore("reorder_and_upcast_attn")
     mlp_width = reader.take("n_inner", None, int)

@@ -39,10 +39,6 @@ class ModernBertConfig:
 
 def read_modernbert_config(reader: ConfigReader) -> ModernBertConfig:
     """Reads it; see `Family`."""
-    reader.only("is_decoder", False)
-    reader.only("is_encoder_decoder", False)
-    reader.only("add_cross_attention", False)
-    reader.only("pruned_heads", {}, None)
     reader.ignore("attention_dropout", "embedding_dropout", "mlp_dropout")
     # How it is initialised and trained, and what its classifiers do.
     reader.ignore("initializer_cutoff_factor", "sparse_prediction", "cls_token_id")

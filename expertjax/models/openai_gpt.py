@@ -78,7 +78,6 @@ def _read_config(reader: ConfigReader) -> GPT2Config:
         width % num_heads == 0,
         f"n_embd={width} is not a multiple of n_head={num_heads}",
     )
-    reader.only("is_encoder_decoder", False)
     reader.only("n_special", 0)
     reader.ignore("n_ctx", "attn_pdrop", "embd_pdrop", "resid_pdrop")
     tie = reader.take("tie_word_embeddings", True)
