@@ -58,7 +58,7 @@ def checkpoint_name(model: str) -> str:
 
 
 def snapshot_of(path: Path) -> Path:
-    """The folder with the files, where that of a repository in the hub's cache is given.
+    """The folder with the files, where one of the hub's cache around them is given.
 
     That one holds `snapshots/<commit>`, and in `refs` which commit a branch is at.
 
