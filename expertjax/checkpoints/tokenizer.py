@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from expertjax.checkpoints.word_bpe import load_published
 from expertjax.errors import InputError
 
 # The special tokens that a config names by their number.
@@ -54,8 +55,9 @@ def load_tokenizer(folder: Path, attributes: dict[str, Any]) -> Any:
     from transformers import logging
 
     logging.set_verbosity_error()
+    published = load_published(folder, attributes)
     try:
-        tokenizer = _load(folder)
+        tokenizer = published or _load(folder)
     except Exception as error:  # transformers raises many kinds here
         raise InputError(
             f"{folder}: no tokenizer can be loaded from it ({error})"
