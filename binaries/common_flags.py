@@ -76,6 +76,7 @@ def define_capture_flags() -> None:
         "",
         "Folder in which compiled programs are kept for later runs.",
     )
+    define_ignore_config_flag()
     define_process_flags()
 
 
@@ -86,6 +87,16 @@ def define_precision_flag() -> None:
         "float32",
         ["float32", "tensorfloat32", "bfloat16_3x"],
         "Of products of float32 matrices; the others are faster on some accelerators.",
+    )
+
+
+def define_ignore_config_flag() -> None:
+    """The flag of every program that reads a model's config."""
+    flags.DEFINE_multi_string(
+        "ignore_config",
+        [],
+        "Attribute of config.json (or name in a .gguf file) that is passed over, at "
+        "your own risk; recorded in run.json; repeatable.",
     )
 
 
@@ -150,6 +161,7 @@ def define_generate_flags(
     """
     flags.DEFINE_string("model", None, "As in find_experts; causal.", required=True)
     define_precision_flag()
+    define_ignore_config_flag()
     flags.DEFINE_string("perplexity_model", None, "Judges texts; default: --model.")
     flags.DEFINE_integer("num_samples", num_samples, "Texts of a kind.")
     flags.DEFINE_integer("seed", 0, "Seed of the first of them; the others follow.")
@@ -173,9 +185,9 @@ def load_writer_and_judge() -> tuple[Any, Any]:
     import expertjax as ej
 
     paths = FLAGS.model, FLAGS.perplexity_model
+    how = {"precision": FLAGS.precision, "ignore_config": FLAGS.ignore_config}
     return tuple(  # type: ignore[return-value]
-        ej.load_model(path, precision=FLAGS.precision) if path else None
-        for path in paths
+        ej.load_model(path, **how) if path else None for path in paths
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from binaries.common_flags import settings_from_flags
+from binaries.common_flags import define_ignore_config_flag, settings_from_flags
 from binaries.run_main import run_main
 
 FLAGS = flags.FLAGS
@@ -28,6 +28,7 @@ flags.DEFINE_string(
     "As in find_experts: puts units in its order, names their sites, and counts "
     "sentences over seq_len as dropped. No weights are read.",
 )
+define_ignore_config_flag()
 flags.DEFINE_string("concepts", "", "The concept folder that was scored.")
 flags.DEFINE_integer("n_pos", 0, "Without --concepts: positives of each concept.")
 flags.DEFINE_integer("n_neg", 0, "Without --concepts: negatives of each concept.")

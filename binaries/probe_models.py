@@ -7,7 +7,11 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from binaries.common_flags import define_precision_flag, settings_from_flags
+from binaries.common_flags import (
+    define_ignore_config_flag,
+    define_precision_flag,
+    settings_from_flags,
+)
 from binaries.run_main import run_main
 
 FLAGS = flags.FLAGS
@@ -30,6 +34,7 @@ flags.DEFINE_string(
     "Held-out text for causal models: a text file (a sentence a line), wordnet:FOLDER "
     "or brown:FOLDER.",
 )
+define_ignore_config_flag()
 flags.DEFINE_string("out", None, "Folder of the tables, local or gs://.", required=True)
 flags.DEFINE_enum(
     "representation",

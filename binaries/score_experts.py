@@ -34,6 +34,7 @@ def main(argv: Sequence[str]) -> None:
     del argv
     import expertjax as ej
     from expertjax.runtime.processes import is_first
+    from expertjax.stores.folder import ResultFolder
     from expertjax.stores.paths import as_path, resolved
 
     start_processes()
@@ -43,6 +44,7 @@ def main(argv: Sequence[str]) -> None:
             FLAGS.concepts,
             num_per_concept=FLAGS.num_per_concept,
             data_seed=FLAGS.data_seed,
+            compat=ResultFolder(FLAGS.responses).compat,
         )
     name = resolved(as_path(FLAGS.responses)).name
     out = as_path(FLAGS.out) / name if FLAGS.out else None

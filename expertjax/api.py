@@ -65,7 +65,11 @@ class Expertise(analysis.Expertise):
 
 
 def load_concepts(
-    folder: Path | str, *, num_per_concept: int = 1000, data_seed: int = 1234
+    folder: Path | str,
+    *,
+    num_per_concept: int = 1000,
+    data_seed: int = 1234,
+    compat: str = "",
 ) -> ConceptSet:
     """Reads a concept folder and pools its sentences.
 
@@ -73,11 +77,19 @@ def load_concepts(
       folder: with `concept_list.csv` and a JSON file for each concept.
       num_per_concept: the most positives, and the most negatives, of a concept.
       data_seed: of drawing them.
+      compat: "selfcond" lets a sentence count as often as its concept lists it, as
+        apple/ml-selfcond does; else it counts once.
 
     Raises:
-      InputError: lists everything that is wrong with the files.
+      InputError: lists everything that is wrong with the files; a sentence is positive
+        and negative of one concept.
     """
-    return build_concept_set(read_concepts(Path(folder)), num_per_concept, data_seed)
+    return build_concept_set(
+        read_concepts(Path(folder)),
+        num_per_concept,
+        data_seed,
+        as_listed=compat == "selfcond",
+    )
 
 
 def generate(

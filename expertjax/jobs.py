@@ -51,6 +51,7 @@ class FindSettings:
       excited_sentences: of each of the best units, kept with the token at which it is
         maximal (`excited.parquet`), where responses are kept; 0 for none.
       compile_cache: folder in which compiled programs are kept; "" for none.
+      ignore_config: attributes of the models' configs that are passed over.
     """
 
     capture: CaptureSettings = dataclasses.field(default_factory=CaptureSettings)
@@ -63,6 +64,7 @@ class FindSettings:
     shard_models: str = ""
     excited_sentences: int = 8
     compile_cache: str = ""
+    ignore_config: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         """Raises InputError naming the flag that is wrong."""
@@ -201,7 +203,7 @@ def probe_models(
       names: as for `find_experts`.
       text: on which causal models are judged, see `concepts.corpora.read_texts`; ""
         for none.
-      job: whose mesh, shard_models and compile_cache are used.
+      job: whose mesh, shard_models, compile_cache and ignore_config are used.
 
     Raises:
       InputError: see `read_tasks`, `read_texts`, `probing.run.probe_models`.
@@ -217,7 +219,7 @@ def probe_models(
     tokenizers: dict[Path | None, Any] = {None: None}
 
     def load(member: Member) -> Model:
-        return _load(member, settings, mesh, tokenizers)
+        return _load(member, settings, mesh, tokenizers, job.ignore_config)
 
     results = probing_room.probe_models(
         members, load, task_set, texts, out, settings, mesh
@@ -240,11 +242,12 @@ def _jobs(
         concepts,
         num_per_concept=settings.capture.num_per_concept,
         data_seed=settings.capture.data_seed,
+        compat=settings.capture.compat,
     )
     tokenizers: dict[Path | None, Any] = {None: None}  # each is loaded once
     for member in members:
         yield (
-            _load(member, settings.capture, mesh, tokenizers),
+            _load(member, settings.capture, mesh, tokenizers, settings.ignore_config),
             concept_set,
         )
 
@@ -254,6 +257,7 @@ def _load(
     settings: CaptureSettings | ProbeSettings,
     mesh: Mesh,
     tokenizers: dict[Path | None, Any],
+    ignore_config: Sequence[str],
 ) -> Model:
     """One model, on the mesh; its tokenizer from `tokenizers`, or put there."""
     model = load_model(
@@ -263,6 +267,7 @@ def _load(
         precision=settings.precision,
         put=put_parameter(mesh),
         tokenizer=tokenizers.get(member.tokenizer, member.tokenizer),
+        ignore_config=ignore_config,
     )
     if member.tokenizer:
         tokenizers[member.tokenizer] = model.tokenizer

@@ -221,6 +221,11 @@ def fit_vocabulary(model: Model, pool: TokenizedPool) -> TokenizedPool:
 def _identity(prepared: Prepared, weights_sha256: str) -> dict[str, Any]:
     """See `Prepared`."""
     model, pool = prepared.model, prepared.pool
+    # Only what there is, so that folders of earlier runs stay those of this one.
+    rare = {
+        "num_repeated": pool.concepts.num_repeated,
+        "ignored_config": model.ignored_config,
+    }
     return dataclasses.asdict(prepared.settings) | {
         "model": model.name,
         "family": model.family.name,
@@ -231,6 +236,7 @@ def _identity(prepared: Prepared, weights_sha256: str) -> dict[str, Any]:
         "num_layers": model.num_layers,
         "num_dropped": len(pool.dropped),
         "num_truncated": pool.num_truncated,
+        **{name: value for name, value in rare.items() if value},
     }
 
 

@@ -1,7 +1,7 @@
 """A checkpoint of any format, as what a Hugging Face folder holds."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from expertjax.checkpoints.gguf_tokenizer import tokenizer_of
 from expertjax.checkpoints.json_file import read_json
 from expertjax.checkpoints.readers import TensorSource, open_weights
 from expertjax.checkpoints.tokenizer import load_tokenizer
+from expertjax.models.configs import pass_over
 
 GENERATION = "generation_config.json"
 
@@ -25,6 +26,8 @@ class Checkpoint:
       open_weights: the tensors by their Hugging Face names.
       load_tokenizer: the fast tokenizer.
       generation: content of `generation_config.json`; empty without one.
+      ignored_config: name -> value of what the user wants passed over; `attributes`
+        lacks it.
     """
 
     path: Path
@@ -33,30 +36,41 @@ class Checkpoint:
     open_weights: Callable[[], TensorSource]
     load_tokenizer: Callable[[], Any]
     generation: dict[str, Any] = dataclasses.field(default_factory=dict)
+    ignored_config: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
-def open_checkpoint(path: Path) -> Checkpoint:
+def open_checkpoint(path: Path, ignore_config: Collection[str] = ()) -> Checkpoint:
     """Reads the config; tensors and tokenizer wait until they are asked for.
 
     Args:
       path: from `find_checkpoint`.
+      ignore_config: attributes to be passed over, see `configs.pass_over`.
 
     Raises:
       InputError: no config, or one that is damaged.
     """
     gguf = path if path.suffix == SUFFIX and path.is_file() else find_gguf(path)
     if gguf is not None:
-        file = GGUFFile(gguf)
+        file = GGUFFile(gguf, ignore_config)
+        attributes, ignored = pass_over(file.attributes, ignore_config)
         return Checkpoint(
-            path, gguf, file.attributes, lambda: file, lambda: tokenizer_of(file)
+            path,
+            gguf,
+            attributes,
+            lambda: file,
+            lambda: tokenizer_of(file),
+            ignored_config=file.ignored | ignored,
         )
     config = path / "config.json"
-    attributes = read_json(config)
+    attributes, ignored = pass_over(read_json(config), ignore_config)
     return Checkpoint(
         path,
         config,
         attributes,
         lambda: open_weights(path),
         lambda: load_tokenizer(path, attributes),
-        read_json(path / GENERATION) if (path / GENERATION).is_file() else {},
+        generation=read_json(path / GENERATION)
+        if (path / GENERATION).is_file()
+        else {},
+        ignored_config=ignored,
     )

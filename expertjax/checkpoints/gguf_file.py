@@ -5,7 +5,7 @@ tensors by their names there, dequantised. Formats: see `gguf_tables.py`.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import numpy as np
 from expertjax.checkpoints.gguf_rope import read_rope
 from expertjax.checkpoints.gguf_tables import ARCHITECTURES, Architecture
 from expertjax.errors import InputError, join_problems
+from expertjax.models.configs import IGNORE_HINT
 
 _ROWS_VALUES = 2**20  # values that are dequantised at a time
 SUFFIX = ".gguf"
@@ -26,6 +27,9 @@ _OPTIONAL = {"num_key_value_heads", "head_dim", "final_logit_softcapping"}
 # After these llama.cpp writes no more: a text's end, a turn's, a message's, and what
 # ends the filling of a gap.
 _ENDS = ("eos", "eot", "eom", "fim_pad", "fim_rep", "fim_sep")
+# How sentences are embedded and classified, which no unit depends on.
+_HARMLESS = ("pooling_type", "classifier.output_labels")
+_NONE = ("expert_count", "expert_used_count")  # of any experts in the other sense
 _FACTORS = "rope_freqs.weight"  # a table, no parameter
 
 
@@ -50,13 +54,19 @@ class GGUFFile:
     Attributes:
       path: of the file.
       metadata: its key-value pairs.
+      ignored: those that were to be passed over, which `metadata` lacks.
       architecture: its row of the tables.
       attributes: the `config.json` that they amount to.
       shapes: Hugging Face's tensor name -> shape.
+      dtypes: Hugging Face's tensor name -> what `read` gives.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, ignore: Collection[str] = ()) -> None:
         """Reads everything but the tensors' values.
+
+        Args:
+          path: of the file.
+          ignore: names of metadata to be passed over.
 
         Raises:
           InputError: gguf is not installed, the file is damaged, or says what is
@@ -64,8 +74,10 @@ class GGUFFile:
         """
         self.path = path
         reader = _open(path)
+        said = {n: _plain(field.contents()) for n, field in reader.fields.items()}
+        self.ignored = {name: value for name, value in said.items() if name in ignore}
         self.metadata: dict[str, Any] = {
-            name: _plain(field.contents()) for name, field in reader.fields.items()
+            name: value for name, value in said.items() if name not in self.ignored
         }
         name = self.metadata.get("general.architecture")
         if name not in ARCHITECTURES:
@@ -79,6 +91,7 @@ class GGUFFile:
             key: _shape(tensor)[:: -1 if self.architecture.is_transposed(key) else 1]
             for key, tensor in self._of_key.items()
         }
+        self.dtypes = dict.fromkeys(self.shapes, "float32")
 
     @property
     def name(self) -> str:
@@ -156,13 +169,22 @@ class GGUFFile:
         if self.metadata.get("split.count", 1) > 1:
             problems.append("it is one of several parts; merge them (gguf-split)")
         if problems:
-            raise InputError(join_problems(f"{self.path}: not understood:", problems))
+            raise InputError(
+                join_problems(f"{self.path}: not understood:", problems) + IGNORE_HINT
+            )
         return attributes
 
     def _adapt(
         self, architecture: str, attributes: dict[str, Any], given: dict[str, Any]
     ) -> Iterator[str]:
         """What is no plain number; takes what it understands out of `given`."""
+        for name in _HARMLESS:
+            given.pop(name, None)
+        for name in _NONE:
+            if given.get(name) == 0:
+                del given[name]
+        if given.pop("attention.causal", True) is not True:
+            yield f"{architecture}.attention.causal=False: tokens see what follows them"
         heads = attributes.get("num_attention_heads")
         if heads is None:  # GPT-2, which rotates nothing
             return

@@ -2,13 +2,14 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from absl import logging
 from flax import nnx
 from safetensors.numpy import save_file
 
@@ -44,6 +45,7 @@ class Model:
       tokenizer: the Hugging Face fast tokenizer.
       attributes: its `config.json`.
       generation: its `generation_config.json`; empty without one.
+      ignored_config: name -> value of what that said and the user wanted passed over.
       precision: of its products of float32 matrices; see `models.forward`.
     """
 
@@ -56,6 +58,7 @@ class Model:
     tokenizer: Any
     attributes: dict[str, Any]
     generation: dict[str, Any] = dataclasses.field(default_factory=dict)
+    ignored_config: dict[str, Any] = dataclasses.field(default_factory=dict)
     precision: Precision = "float32"
 
     @property
@@ -109,6 +112,7 @@ def load_model(
     put: PutFn | None = None,
     tokenizer: Any = None,
     precision: Precision = "float32",
+    ignore_config: Collection[str] = (),
 ) -> Model:
     """Loads a checkpoint.
 
@@ -123,12 +127,14 @@ def load_model(
       tokenizer: to be used in place of the checkpoint's own, or the folder to load
         it from.
       precision: of products of float32 matrices; see `models.forward.multiplying`.
+      ignore_config: attributes of `config.json`, or names of a GGUF file's metadata,
+        that are to be passed over at the user's own risk.
 
     Raises:
       InputError: the checkpoint is not there, is damaged or is not understood.
     """
     check_precision(precision)
-    checkpoint = open_checkpoint(find_checkpoint(model))
+    checkpoint = open_checkpoint(find_checkpoint(model), ignore_config)
     path, attributes = checkpoint.path, checkpoint.attributes
     config_name = str(checkpoint.config_path)
     put = put or (lambda path, array: jax.device_put(array))
@@ -139,6 +145,11 @@ def load_model(
     keys = list(source.shapes) if mark is None else mark["keys"]
     family, config = read_config(attributes, keys, config_name)
     graphdef, abstract = abstract_module(family, config, dtype)
+    if mark is None and (differing := rules.untied(family, source, abstract)):
+        _warn_of_untied(source.name, *differing[0])
+        attributes = attributes | {"tie_word_embeddings": False}
+        family, config = read_config(attributes, keys, config_name)
+        graphdef, abstract = abstract_module(family, config, dtype)
     if mark is None:
         params = rules.load_params(family, source, abstract, put, jnp.dtype(dtype))
     else:
@@ -148,6 +159,7 @@ def load_model(
     elif tokenizer is None:
         tokenizer = checkpoint.load_tokenizer()
     name = name or checkpoint_name(model)
+    ignored = (mark or {}).get("ignored_config", {}) | checkpoint.ignored_config
     return Model(
         name,
         path,
@@ -158,15 +170,30 @@ def load_model(
         tokenizer,
         attributes,
         checkpoint.generation,
+        ignored,
         precision,
     )
 
 
-def read_architecture(model: str) -> tuple[Family, Any, Callable[[], Any]]:
+def _warn_of_untied(name: str, key: str, twin: str) -> None:
+    logging.warning(
+        "%s: tensor %r differs from %r, to which the config ties it; both are kept, as "
+        "transformers does. Units do not depend on it, what is generated does; "
+        '"tie_word_embeddings": false in the config says the same without this line',
+        name,
+        key,
+        twin,
+    )
+
+
+def read_architecture(
+    model: str, ignore_config: Collection[str] = ()
+) -> tuple[Family, Any, Callable[[], Any]]:
     """What a checkpoint is, without its weights.
 
     Args:
       model: as for `load_model`.
+      ignore_config: likewise.
 
     Returns:
       its family, its config, and what loads its tokenizer.
@@ -174,7 +201,7 @@ def read_architecture(model: str) -> tuple[Family, Any, Callable[[], Any]]:
     Raises:
       InputError: see `load_model`.
     """
-    checkpoint = open_checkpoint(find_checkpoint(model))
+    checkpoint = open_checkpoint(find_checkpoint(model), ignore_config)
     config_name = str(checkpoint.config_path)
     family_of(checkpoint.attributes, config_name)
     mark = read_mark(checkpoint.path)
@@ -229,5 +256,6 @@ def save_converted(model: Model, folder: Path) -> None:
         "name": model.name,
         "keys": rules.export_keys(model.family, model.params),
         "weights_sha256": params_digest(model.params),
+        "ignored_config": model.ignored_config,
     }
     write_json(folder / CONVERTED, mark)

@@ -61,6 +61,7 @@ class ONNXSource:
         self.shapes: dict[str, tuple[int, ...]] = {
             key: tuple(c.dims) for key, c in self._kept.items()
         } | {key: tuple(c.dims)[::-1] for key, c in self._transposed.items()}
+        self.dtypes = dict.fromkeys(self.shapes, "float32")  # no others were kept
 
     def read(self, key: str) -> np.ndarray:
         """One tensor, as torch has it."""

@@ -14,6 +14,9 @@ from expertjax.checkpoints.torch_bin import TorchSource
 from expertjax.errors import InputError
 
 SAFETENSORS = "model.safetensors"
+FLOATS = frozenset({"float64", "float32", "float16", "bfloat16"})
+# What safetensors calls them.
+_FLOATS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 PICKLE = "pytorch_model.bin"
 
 # numpy learns bfloat16 and the float8 types by this import.
@@ -30,6 +33,10 @@ class TensorSource(Protocol):
     @property
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
         """Tensor name -> shape."""
+
+    @property
+    def dtypes(self) -> Mapping[str, str]:
+        """Tensor name -> dtype of the file; of `FLOATS` if it holds plain numbers."""
 
     def read(self, key: str) -> np.ndarray:
         """One tensor as a host array."""
@@ -50,13 +57,17 @@ class SafetensorsSource:
         """
         self.name = str(folder)
         self.shapes: dict[str, tuple[int, ...]] = {}
+        self.dtypes: dict[str, str] = {}
         places = KeyPlaces(folder)
         for path in files:
             try:
                 with safe_open(path, framework="np") as file:
                     for key in file.keys():  # noqa: SIM118 (not a dict)
                         places.add(key, path)
-                        self.shapes[key] = tuple(file.get_slice(key).get_shape())
+                        header = file.get_slice(key)
+                        self.shapes[key] = tuple(header.get_shape())
+                        dtype = header.get_dtype()
+                        self.dtypes[key] = _FLOATS.get(dtype, dtype)
             except (SafetensorError, OSError) as error:
                 raise InputError(
                     f"{path}: cannot be read as safetensors ({error}); "

@@ -14,9 +14,10 @@ import jax
 import numpy as np
 from flax import nnx
 
-from expertjax.checkpoints.readers import TensorSource
+from expertjax.checkpoints.readers import FLOATS, TensorSource
 from expertjax.errors import InputError, join_problems
 from expertjax.models.family import Family, KeyRule
+from expertjax.models.task_heads import is_of_task_head
 
 _ALIGNMENT = 64  # bytes; XLA copies host arrays with less
 # Parameter path -> {layer, or None where nothing is stacked: (key, rule)}.
@@ -44,14 +45,13 @@ def load_params(
 
     Raises:
       InputError: keys that are missing, unknown or matched twice, wrong shapes,
-        tied weights that differ.
+        quantised tensors.
     """
     targets = {
         ".".join(map(str, path)): variable for path, variable in abstract.flat_state()
     }
     shapes = {path: tuple(variable.shape) for path, variable in targets.items()}
     plan = plan_params(family, source, shapes)
-    _check_tied(family, source, plan)
     filled = []
     for path, parts in plan.items():
         value = put(path, _read(source, shapes[path], parts, dtype))
@@ -74,6 +74,7 @@ def plan_params(
       InputError: as in `load_params`.
     """
     plan: Plan = {path: {} for path in shapes}
+    spare: dict[str, str] = {}
     problems = []
     match = _Matcher(family)
     for key in source.shapes:
@@ -82,7 +83,9 @@ def plan_params(
             problems.append(f"tensor {key!r} is matched by {len(found)} rules")
         for layer, rule in found[:1]:
             if rule.path not in plan:
-                if not rule.optional:
+                if rule.optional:
+                    spare[rule.path] = key
+                else:
                     problems.append(f"tensor {key!r} has no place in this config")
             elif layer in plan[rule.path]:
                 other = plan[rule.path][layer][0]
@@ -91,12 +94,48 @@ def plan_params(
                 plan[rule.path][layer] = key, rule
         if not found and not match.is_ignored(key):
             problems.append(f"tensor {key!r} is not known in family {family.name}")
+    _fill_from_twins(family, plan, spare)
     problems += _check(plan, shapes, source.shapes)
+    problems += _quantised(plan, source.dtypes)
     if problems:
         raise InputError(
             join_problems(f"{source.name}: the weights do not fit:", problems)
         )
     return plan
+
+
+def untied(
+    family: Family, source: TensorSource, abstract: nnx.State
+) -> list[tuple[str, str]]:
+    """Tied weights that were saved all the same, and say something else.
+
+    Args:
+      family: its key table says which are tied.
+      source: the checkpoint.
+      abstract: the state of a module that ties, as shapes.
+
+    Returns:
+      the tensor that our module would pass over, and the one that it should equal.
+    """
+    ours = {".".join(map(str, path)) for path, _ in abstract.flat_state()}
+    match = _Matcher(family)
+    key_of: dict[str, str] = {}
+    for key in source.shapes:
+        key_of |= {rule.path: key for _, rule in match(key)}
+    pairs = [
+        (key_of[rule.path], key_of[rule.equals])
+        for rule in family.rules
+        if rule.path not in ours
+        and rule.equals in ours
+        and rule.path in key_of
+        and rule.equals in key_of
+    ]
+    return [
+        (key, twin)
+        for key, twin in pairs
+        if not {source.dtypes[key], source.dtypes[twin]} <= FLOATS
+        or not np.array_equal(source.read(key), source.read(twin))
+    ]
 
 
 def export_params(family: Family, state: nnx.State) -> dict[str, np.ndarray]:
@@ -158,7 +197,7 @@ class _Matcher:
 
     def is_ignored(self, key: str) -> bool:
         """Is it named as a tensor that our module has no use for?"""
-        return any(
+        return is_of_task_head(key) or any(
             p.fullmatch(name) for p in self._ignored for name in self._names(key)
         )
 
@@ -166,7 +205,9 @@ class _Matcher:
         for old, new in self._family.renamed:
             if key.endswith(old):
                 key = key.removesuffix(old) + new
-        prefix = self._family.prefix
+        prefix, other = self._family.prefix, self._family.task_prefix
+        if other and key.startswith(other):
+            key = prefix + key.removeprefix(other)
         return (key, prefix + key) if prefix else (key,)
 
 
@@ -174,24 +215,19 @@ def _pattern(key: str) -> re.Pattern[str]:
     return re.compile(re.escape(key).replace(r"\{layer\}", r"(\d+)"))
 
 
-def _check_tied(family: Family, source: TensorSource, plan: Plan) -> None:
-    """A tied weight that was saved all the same must not say something else."""
-    match = _Matcher(family)
-    problems = []
-    for key in source.shapes:
-        for _, rule in match(key):
-            if rule.path in plan or rule.equals not in plan:
-                continue
-            twin = plan[rule.equals][None][0]
-            if not np.array_equal(source.read(key), source.read(twin)):
-                problems.append(
-                    f"tensor {key!r} differs from {twin!r}, to which the config ties "
-                    'it; "tie_word_embeddings": false would keep both'
-                )
-    if problems:
-        raise InputError(
-            join_problems(f"{source.name}: the weights do not fit:", problems)
-        )
+def _fill_from_twins(family: Family, plan: Plan, spare: Mapping[str, str]) -> None:
+    """Of two tensors that are tied, checkpoints may hold either.
+
+    Args:
+      family: its key table says which are.
+      plan: gets what is missing.
+      spare: path of a parameter that our module lacks -> the tensor that is there.
+    """
+    for rule in family.rules:
+        for here, there in ((rule.equals, rule.path), (rule.path, rule.equals)):
+            if plan.get(here) == {} and there in spare:
+                key = spare[there]
+                plan[here][None] = key, KeyRule(key, here)
 
 
 def _check(
@@ -220,6 +256,21 @@ def _check(
                     f"tensor {key!r} has shape {given[key]}, expected {expected}"
                 )
     return problems
+
+
+def _quantised(plan: Plan, dtypes: Mapping[str, str]) -> list[str]:
+    """Tensors whose values mean nothing without the scales of their kind."""
+    of_dtype: dict[str, list[str]] = {}
+    for parts in plan.values():
+        for key, _ in parts.values():
+            if dtypes[key] not in FLOATS:
+                of_dtype.setdefault(dtypes[key], []).append(key)
+    return [
+        f"{len(keys)} tensor(s) such as {keys[0]!r} are of dtype {dtype}: quantised "
+        "weights are read from GGUF only; take the checkpoint that they were made "
+        "of, or save them dequantised, in float32, float16 or bfloat16"
+        for dtype, keys in of_dtype.items()
+    ]
 
 
 def _list(layers: Iterable[int | None]) -> str:

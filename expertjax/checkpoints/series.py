@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from expertjax.checkpoints.find import checkpoint_name, find_checkpoint
+from expertjax.checkpoints.find import checkpoint_name, find_checkpoint, snapshot_of
 from expertjax.checkpoints.gguf_file import find_gguf
 from expertjax.checkpoints.readers import has_weights
 from expertjax.checkpoints.tokenizer import tokenizer_digest
@@ -48,7 +48,7 @@ def expand(model: str, name: str | None = None) -> list[Member]:
     Raises:
       InputError: a checkpoint is not there, two are of the same step.
     """
-    folder = Path(model).expanduser()
+    folder = snapshot_of(Path(model).expanduser())
     if folder.is_dir() and (steps := _steps(folder)):
         places = [*(path for _, path in steps), folder]
         return [

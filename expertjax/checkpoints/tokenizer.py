@@ -12,6 +12,7 @@ from expertjax.checkpoints.tokenizer_class import (
     SETTINGS,
     tokenizer_class,
 )
+from expertjax.checkpoints.word_bpe import load_published
 from expertjax.errors import InputError
 
 # The special tokens that a config names by their number.
@@ -56,13 +57,7 @@ def load_tokenizer(folder: Path, attributes: dict[str, Any]) -> Any:
     from transformers import logging
 
     logging.set_verbosity_error()
-    kind = tokenizer_class(folder, attributes)
-    try:
-        tokenizer = kind.from_pretrained(folder, local_files_only=True)
-    except Exception as error:  # transformers raises many kinds here
-        raise InputError(
-            f"{folder}: no tokenizer can be loaded from it as {kind.__name__} ({error})"
-        ) from error
+    tokenizer = load_published(folder, attributes) or _of_class(folder, attributes)
     for name in _NAMED:
         if getattr(tokenizer, name) is None:
             token_id = attributes.get(f"{name}_id")
@@ -72,6 +67,16 @@ def load_tokenizer(folder: Path, attributes: dict[str, Any]) -> Any:
     return tokenizer
 
 
+def _of_class(folder: Path, attributes: dict[str, Any]) -> Any:
+    kind = tokenizer_class(folder, attributes)
+    try:
+        return kind.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # transformers raises many kinds here
+        raise InputError(
+            f"{folder}: no tokenizer can be loaded from it as {kind.__name__} ({error})"
+        ) from error
+
+
 def save_tokenizer(tokenizer: Any, folder: Path) -> None:
     """Writes a tokenizer so that it is the same when it is loaded again.
 
@@ -79,8 +84,9 @@ def save_tokenizer(tokenizer: Any, folder: Path) -> None:
     what came of them, and is to be taken as it is.
     """
     tokenizer.save_pretrained(folder)
-    settings = read_json(folder / SETTINGS)
-    write_json(folder / SETTINGS, settings | {"tokenizer_class": AS_WRITTEN})
+    if (folder / LISTED).is_file():  # CTRL's is written as it was published
+        settings = read_json(folder / SETTINGS)
+        write_json(folder / SETTINGS, settings | {"tokenizer_class": AS_WRITTEN})
 
 
 def _token(tokenizer: Any, token_id: Any) -> str | None:

@@ -40,6 +40,10 @@ class TorchSource:
         self.shapes: dict[str, tuple[int, ...]] = {
             key: tuple(tensor.shape) for key, tensor in self._tensors.items()
         }
+        self.dtypes = {
+            key: str(tensor.dtype).removeprefix("torch.")
+            for key, tensor in self._tensors.items()
+        }
 
     def read(self, key: str) -> np.ndarray:
         """One tensor; bfloat16, which torch does not give to numpy, as float32."""

@@ -12,6 +12,7 @@ import numpy as np
 from expertjax.concepts.archives import read_notices
 from expertjax.concepts.drafts import Draft, Drafts
 from expertjax.concepts.files import Concept, read_concepts
+from expertjax.concepts.repeated import distinct, require_one_label
 from expertjax.concepts.settings import BuildSettings
 from expertjax.errors import InputError
 
@@ -26,7 +27,7 @@ def read_folders(folders: Sequence[str | Path], settings: BuildSettings) -> Draf
     A concept that several folders have is that of the first.
 
     Raises:
-      InputError: a folder cannot be read.
+      InputError: a folder cannot be read; see `from_concepts`.
     """
     concepts: dict[str, Concept] = {}
     known: dict[str, tuple[str, str]] = {}
@@ -60,18 +61,24 @@ def from_concepts(
     settings: BuildSettings,
     left_out: collections.Counter[str] | None = None,
 ) -> Drafts:
-    """Drafts whose sentences are given; those of other lengths are left out."""
+    """Drafts whose sentences are given; those of other lengths are left out.
+
+    Raises:
+      InputError: a sentence is positive and negative of one concept.
+    """
+    require_one_label(concepts)
     left_out = collections.Counter() if left_out is None else left_out
     row_of: dict[str, int] = {}
 
     def rows(texts: Sequence[str]) -> np.ndarray:
         kept = []
-        for text in dict.fromkeys(texts):
+        once = distinct(texts)
+        for text in once:
             if problem := settings.fits(text):
                 left_out[problem] += 1
             else:
                 kept.append(row_of.setdefault(text, len(row_of)))
-        left_out["sentences listed twice in a concept"] += len(texts) - len(set(texts))
+        left_out["sentences listed twice in a concept"] += len(texts) - len(once)
         return np.array(kept, np.int32)
 
     drafts = [

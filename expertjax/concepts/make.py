@@ -21,7 +21,8 @@ def make_concepts(
       data_seed: of drawing them.
 
     Raises:
-      InputError: lists everything that is wrong, as for a concept folder.
+      InputError: lists everything that is wrong, as for a concept folder; a sentence
+        is positive and negative of one concept.
     """
     concepts, problems = [], []
     for key, lists in sentences.items():

@@ -7,6 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from expertjax.concepts.files import Concept
+from expertjax.concepts.repeated import (
+    distinct,
+    require_one_label,
+    under_both_labels,
+    warn_of,
+)
 from expertjax.errors import InputError, join_problems
 
 
@@ -15,8 +21,8 @@ class Membership:
     """The labelled sentences of one concept.
 
     Attributes:
-      sentence: [n] int32 rows of the pool. A sentence that the concept lists
-        twice counts twice.
+      sentence: [n] int32 rows of the pool, distinct but where sentences were kept as
+        they are listed.
       label: [n] int8, 1 for positives and 0 for negatives.
     """
 
@@ -47,11 +53,14 @@ class ConceptSet:
       keys: [C] `group/name`.
       sentences: [N] distinct sentences.
       members: [C] memberships.
+      num_repeated: sentences that were left out because their concept lists them more
+        than once.
     """
 
     keys: tuple[str, ...]
     sentences: tuple[str, ...]
     members: tuple[Membership, ...]
+    num_repeated: int = 0
 
     def keep(self, rows: np.ndarray) -> "ConceptSet":
         """The set with only some sentences, in another order.
@@ -77,25 +86,43 @@ class ConceptSet:
                 join_problems("after dropping sentences over --seq_len:", problems)
             )
         sentences = tuple(self.sentences[row] for row in rows)
-        return ConceptSet(self.keys, sentences, tuple(members))
+        return ConceptSet(self.keys, sentences, tuple(members), self.num_repeated)
 
 
 def build_concept_set(
-    concepts: Sequence[Concept], num_per_concept: int = 1000, data_seed: int = 1234
+    concepts: Sequence[Concept],
+    num_per_concept: int = 1000,
+    data_seed: int = 1234,
+    *,
+    as_listed: bool = False,
 ) -> ConceptSet:
     """Draws each concept's sentences and pools them.
 
-    The drawing is the reference's: up to `num_per_concept` negatives, then as
-    many positives, by `RandomState(data_seed).choice(replace=False)`, with a
-    fresh random state for each concept.
+    A sentence counts once, however often its concept lists it. The drawing is the
+    reference's: up to `num_per_concept` negatives, then as many positives, by
+    `RandomState(data_seed).choice(replace=False)`, with a fresh random state for each
+    concept.
 
     Args:
       concepts: with distinct keys.
       num_per_concept: the most positives, and the most negatives, of a concept.
       data_seed: of the drawing.
+      as_listed: as the reference does, draw from the lists with all that they repeat
+        (what is drawn depends on their lengths) and let repeated sentences count as
+        often, under both labels too.
+
+    Raises:
+      InputError: a sentence is positive and negative of one concept.
     """
     if num_per_concept < 1:
         raise InputError("--num_per_concept must be at least 1")
+    num_repeated = 0
+    if as_listed:
+        both = {concept.key: len(under_both_labels(concept)) for concept in concepts}
+        warn_of("are positive and negative of one concept, as in the reference", both)
+    else:
+        require_one_label(concepts)
+        concepts, num_repeated = _count_once(concepts)
     row_of: dict[str, int] = {}
     members = []
     for concept in concepts:
@@ -110,7 +137,25 @@ def build_concept_set(
                 labels.append(label)
         members.append(Membership(np.array(rows, np.int32), np.array(labels, np.int8)))
     keys = tuple(concept.key for concept in concepts)
-    return ConceptSet(keys, tuple(row_of), tuple(members))
+    return ConceptSet(keys, tuple(row_of), tuple(members), num_repeated)
+
+
+def _count_once(concepts: Sequence[Concept]) -> tuple[list[Concept], int]:
+    """The concepts with distinct sentences, and how many that leaves out."""
+    once = [
+        dataclasses.replace(
+            concept,
+            positives=distinct(concept.positives),
+            negatives=distinct(concept.negatives),
+        )
+        for concept in concepts
+    ]
+    counts = {
+        old.key: len(old.positives + old.negatives) - len(new.positives + new.negatives)
+        for old, new in zip(concepts, once, strict=True)
+    }
+    warn_of("are listed more than once by their concept and count once", counts)
+    return once, sum(counts.values())
 
 
 def sentence_digest(sentence: str) -> str:

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from expertjax.concepts.files import Concept, check_name
+from expertjax.concepts.repeated import under_both_labels
 from expertjax.errors import InputError, join_problems
 
 
@@ -105,8 +106,7 @@ def _check_concepts(concepts: Sequence[Concept]) -> None:
         seen.add(one.key)
         if not one.positives or not one.negatives:
             problems.append(f"{one.key}: needs positive and negative sentences")
-        both = set(one.positives) & set(one.negatives)
-        if both:
+        if both := under_both_labels(one):
             problems.append(f"{one.key}: both positive and negative: {min(both)!r}")
     if not concepts:
         problems.append("no concept at all")

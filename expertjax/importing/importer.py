@@ -63,7 +63,9 @@ def import_expertise(
     if target.exists() and any(target.iterdir()):
         raise InputError(f"--out: {target} exists and is not empty; choose another")
     keys = ["/".join(pair) for pair in found]
-    architecture = read_architecture(settings.model) if settings.model else None
+    architecture = None
+    if settings.model:
+        architecture = read_architecture(settings.model, settings.ignore_config)
     labels = read_labels(keys, settings, architecture[2] if architecture else None)
     with paths.aside(target) as path:
         folder = ResultFolder(path)

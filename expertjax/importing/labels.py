@@ -71,7 +71,9 @@ def read_labels(
             )
         )
     chosen = [concept for concept in every if concept.key in set(keys)]
-    concepts = build_concept_set(chosen, settings.num_per_concept, settings.data_seed)
+    concepts = build_concept_set(
+        chosen, settings.num_per_concept, settings.data_seed, as_listed=True
+    )
     n_tokens = pd.Series(pd.NA, range(len(concepts.sentences)), "Int32")
     dropped = None
     if load_tokenizer:

@@ -1,6 +1,7 @@
 """The settings of an import, checked once."""
 
 import dataclasses
+from collections.abc import Sequence
 
 from expertjax.errors import InputError
 
@@ -18,6 +19,7 @@ class ImportSettings:
       seq_len: with `concepts` and `model`, longer sentences count as dropped.
       model: as for `load_model`; puts units in its order and names their sites. ""
         takes both from the names of the modules.
+      ignore_config: as for `load_model`.
       model_name: of the result; "" is the name of the folder that is imported.
     """
 
@@ -28,6 +30,7 @@ class ImportSettings:
     data_seed: int = 1234
     seq_len: int = 128
     model: str = ""
+    ignore_config: Sequence[str] = ()
     model_name: str = ""
 
     def __post_init__(self) -> None:

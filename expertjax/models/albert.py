@@ -6,7 +6,6 @@ from typing import ClassVar
 from expertjax.models.configs import ConfigReader
 from expertjax.models.encoder import Encoder, EncoderConfig, Names
 from expertjax.models.encoder_tables import (
-    TASK_HEADS,
     block_rules,
     embedding_rules,
     encoder_sites,
@@ -97,8 +96,5 @@ FAMILY = Family(
         _EMBED + "position_ids",  # a constant
         "albert.pooler.weight",  # of the sentence order task
         "albert.pooler.bias",
-        "sop_classifier.classifier.weight",
-        "sop_classifier.classifier.bias",
-        *TASK_HEADS,
     ),
 )

@@ -5,7 +5,6 @@ import dataclasses
 from expertjax.models.configs import ConfigReader
 from expertjax.models.encoder import Encoder, EncoderConfig
 from expertjax.models.encoder_tables import (
-    TASK_HEADS,
     block_rules,
     embedding_rules,
     encoder_sites,
@@ -63,6 +62,5 @@ FAMILY = Family(
         "bert.pooler.dense.bias",
         "cls.seq_relationship.weight",
         "cls.seq_relationship.bias",
-        *TASK_HEADS,
     ),
 )

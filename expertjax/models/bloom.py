@@ -6,6 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 from flax import nnx
 
+from expertjax.errors import InputError
 from expertjax.models.attention import (
     Inputs,
     alibi_slopes,
@@ -33,6 +34,7 @@ class BloomConfig:
     layer_norm_epsilon: float = 1e-5
     residual_after_norm: bool = False  # the normed stream is what is added to
     tie_embeddings: bool = True
+    lm_head: bool = True  # does the checkpoint have one, tied or its own?
 
 
 class Block(nnx.Module):
@@ -88,7 +90,7 @@ class Bloom(nnx.Module):
             lambda rngs: Block(config, rngs, dtype), config.num_layers, rngs
         )
         self.ln_f = layer_norm(d, epsilon, rngs, dtype)
-        if not config.tie_embeddings:
+        if config.lm_head and not config.tie_embeddings:
             self.lm_head = nnx.Linear(d, v, use_bias=False, dtype=dtype, rngs=rngs)
 
     def __call__(self, inputs: Inputs, probe: Probe = PLAIN) -> Output:
@@ -106,7 +108,13 @@ class Bloom(nnx.Module):
         return Output(self.ln_f(x_BxTxD), pooled, cache)
 
     def logits(self, hidden_BxTxD: Array) -> Array:
-        """[B, T, V] next-token logits."""
+        """[B, T, V] next-token logits.
+
+        Raises:
+          InputError: the checkpoint was saved without that head.
+        """
+        if not self.config.lm_head:
+            raise InputError("this BLOOM checkpoint has no language model head")
         if self.config.tie_embeddings:
             return self.word.attend(hidden_BxTxD)
         return self.lm_head(hidden_BxTxD)
@@ -121,7 +129,6 @@ def _read_config(reader: ConfigReader) -> BloomConfig:
         width % num_heads == 0,
         f"hidden_size={width} is not a multiple of n_head={num_heads}",
     )
-    reader.only("is_encoder_decoder", False)
     reader.only("n_inner", None, 4 * width)
     reader.only("skip_bias_add", True)  # Megatron's word for a later addition
     reader.only("skip_bias_add_qkv", False)
@@ -132,6 +139,7 @@ def _read_config(reader: ConfigReader) -> BloomConfig:
     # Positions have no end, and the rest is about kernels of training.
     reader.ignore("seq_length", "offset_alibi", "attention_softmax_in_fp32")
     reader.ignore("bias_dropout_fusion", "masked_softmax_fusion")
+    tie = reader.take("tie_word_embeddings", True)
     return BloomConfig(
         vocab_size=reader.take("vocab_size", 250880),
         width=width,
@@ -141,7 +149,8 @@ def _read_config(reader: ConfigReader) -> BloomConfig:
         residual_after_norm=reader.take(
             "apply_residual_connection_post_layernorm", False
         ),
-        tie_embeddings=reader.take("tie_word_embeddings", True),
+        tie_embeddings=tie,
+        lm_head=tie or "lm_head.weight" in reader.keys,
     )
 
 

@@ -10,11 +10,12 @@ from typing import Any
 
 from expertjax.errors import InputError, join_problems
 
-# Nothing here changes the outputs of a trained model: bookkeeping, training
-# settings, generation settings and the heads of other tasks.
+# Nothing here changes the outputs of a trained model: bookkeeping (of a browser's
+# library, too), training settings, generation settings and the heads of other tasks.
 _HARMLESS = frozenset(
     """
-    _attn_implementation_autoset _name_or_path _num_labels architectures
+    _attn_implementation _attn_implementation_autoset _commit_hash _from_model_config
+    _name_or_path _num_labels architectures
     attn_implementation auto_map bad_words_ids begin_suppress_tokens bos_token_id
     chunk_size_feed_forward classifier_dropout cross_attention_hidden_size
     decoder_start_token_id directionality diversity_penalty do_sample dtype
@@ -31,9 +32,24 @@ _HARMLESS = frozenset(
     summary_first_dropout summary_proj_to_labels summary_type summary_use_proj
     suppress_tokens task_specific_params temperature tf_legacy_loss
     tie_encoder_decoder tokenizer_class top_k top_p torch_dtype torchscript
-    transformers_version typical_p use_bfloat16 use_cache xla_device
+    transformers.js_config transformers_version typical_p use_bfloat16 use_cache
+    xla_device
+
+    assistant_confidence_threshold assistant_early_exit cache_config
+    cache_implementation compile_config constraints disable_compile dola_layers
+    encoder_repetition_penalty epsilon_cutoff eta_cutoff force_words_ids
+    forced_decoder_ids guidance_scale is_assistant low_memory max_matching_ngram_size
+    max_new_tokens max_time min_new_tokens min_p num_assistant_tokens
+    num_assistant_tokens_schedule output_logits penalty_alpha prefill_chunk_size
+    prompt_lookup_num_tokens renormalize_logits sequence_bias stop_strings
+    target_lookbehind token_healing watermarking_config
+
+    max_seq_length max_sequence_length model_max_length
     """.split()
 )
+_HARMLESS_PREFIX = "unsloth_"  # a trainer's notes on what it did
+_QUANTISED = "quantised weights are read from GGUF only; take what they are made of"
+_HINTS = {"quantization_config": _QUANTISED, "quantization": _QUANTISED}
 
 
 class ConfigReader:
@@ -55,7 +71,11 @@ class ConfigReader:
         self.keys = keys
         self.model_type: str = attributes.get("model_type", "")
         self._nested: dict[str, ConfigReader] = {}
-        self._left = {k: v for k, v in attributes.items() if k not in _HARMLESS}
+        self._left = {
+            name: value
+            for name, value in attributes.items()
+            if name not in _HARMLESS and not name.startswith(_HARMLESS_PREFIX)
+        }
         self._attributes = attributes
         self._problems: list[str] = []
 
@@ -106,8 +126,13 @@ class ConfigReader:
         return value
 
     def only(self, name: str, *values: Any) -> None:
-        """The attribute must be absent or have one of the implemented values."""
+        """The attribute must be absent or have one of the implemented values.
+
+        Null is as good as false, 0 or an empty object.
+        """
         value = self._left.pop(name, values[0])
+        if value is None and not all(values):
+            return
         wanted = " or ".join(repr(v) for v in values)
         self.require(
             value in values, f"{name}={value!r} is not implemented, only {wanted}"
@@ -163,7 +188,10 @@ class ConfigReader:
     def problems(self) -> list[str]:
         """Everything that was not understood."""
         unknown = [
-            f"{name}={value!r} is not known" for name, value in self._left.items()
+            f"{name}={value!r} is not known"
+            + (f" ({_HINTS[name]})" if name in _HINTS else "")
+            for name, value in self._left.items()
+            if value is not None  # as good as absent
         ]
         inside = [
             f"{name}: {problem}"
@@ -178,4 +206,36 @@ class ConfigReader:
         if problems:
             raise InputError(
                 join_problems(f"{source}: this config is not understood:", problems)
+                + IGNORE_HINT
             )
+
+
+# What a user can do about a refusal.
+IGNORE_HINT = (
+    "\nWhat changes no output of the model can be passed over, at your own risk: "
+    "--ignore_config=NAME, once for each (PARENT.NAME inside an object); run.json "
+    "records it"
+)
+
+
+def pass_over(
+    attributes: Mapping[str, Any], names: Collection[str]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Takes attributes out of a config that a user wants passed over.
+
+    Args:
+      attributes: the content of `config.json`.
+      names: of attributes, or "parent.name" inside an object; they need not be there.
+
+    Returns:
+      what is left, and name -> value of what was taken out.
+    """
+    left, taken = dict(attributes), {}
+    for name in names:
+        parent, _, inner = name.partition(".")
+        if name in left:
+            taken[name] = left.pop(name)
+        elif isinstance(left.get(parent), Mapping):
+            left[parent], found = pass_over(left[parent], [inner])
+            taken |= {f"{parent}.{below}": value for below, value in found.items()}
+    return left, taken

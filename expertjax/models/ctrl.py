@@ -138,8 +138,6 @@ def _read_config(reader: ConfigReader) -> CTRLConfig:
         f"n_embd={width} is not a multiple of n_head={num_heads}",
     )
     reader.require(width % 2 == 0, f"n_embd={width} is odd")
-    reader.only("is_encoder_decoder", False)
-    reader.only("pruned_heads", {}, None)
     reader.ignore("n_ctx", "attn_pdrop", "embd_pdrop", "resid_pdrop")
     return CTRLConfig(
         vocab_size=reader.take("vocab_size", 246534),

@@ -79,7 +79,6 @@ def read_common(
     Returns:
       fields of `DecoderConfig`.
     """
-    reader.only("is_encoder_decoder", False)
     reader.ignore("attention_dropout")
     width = reader.take("hidden_size", defaults["hidden_size"])
     num_heads = reader.take("num_attention_heads", defaults["num_attention_heads"])

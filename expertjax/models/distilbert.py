@@ -6,7 +6,6 @@ from typing import ClassVar
 from expertjax.models.configs import ConfigReader
 from expertjax.models.encoder import Encoder, EncoderConfig, Names
 from expertjax.models.encoder_tables import (
-    TASK_HEADS,
     block_rules,
     embedding_rules,
     encoder_sites,
@@ -42,10 +41,6 @@ class DistilBertConfig(EncoderConfig):
 
 
 def _read_config(reader: ConfigReader) -> DistilBertConfig:
-    reader.only("is_decoder", False)
-    reader.only("is_encoder_decoder", False)
-    reader.only("add_cross_attention", False)
-    reader.only("pruned_heads", {}, None)
     reader.only("tie_weights_", True)  # of old checkpoints
     reader.ignore("dropout", "attention_dropout", "qa_dropout", "seq_classif_dropout")
     # Only how the table of positions is made before training: it is saved.
@@ -98,8 +93,5 @@ FAMILY = Family(
     ),
     ignored=(
         _EMBED + "position_ids",  # a constant
-        "pre_classifier.weight",
-        "pre_classifier.bias",
-        *TASK_HEADS,
     ),
 )

@@ -6,7 +6,6 @@ from typing import ClassVar
 from expertjax.models.configs import ConfigReader
 from expertjax.models.encoder import Encoder, EncoderConfig
 from expertjax.models.encoder_tables import (
-    TASK_HEADS,
     block_rules,
     embedding_rules,
     encoder_sites,
@@ -74,10 +73,5 @@ FAMILY = Family(
     ),
     ignored=(
         _EMBED + "position_ids",  # a constant
-        "discriminator_predictions.dense.weight",
-        "discriminator_predictions.dense.bias",
-        "discriminator_predictions.dense_prediction.weight",
-        "discriminator_predictions.dense_prediction.bias",
-        *TASK_HEADS,
     ),
 )

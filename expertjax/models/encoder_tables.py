@@ -8,14 +8,6 @@ from expertjax.models.family import KeyRule, rules_for
 from expertjax.models.layers import ACTIVATIONS
 from expertjax.models.sites import Site, sites_of
 
-# Heads of classifiers and of question answering, made in fine-tuning.
-TASK_HEADS = (
-    *("classifier.weight", "classifier.bias"),
-    *("classifier.dense.weight", "classifier.dense.bias"),
-    *("classifier.out_proj.weight", "classifier.out_proj.bias"),
-    *("qa_outputs.weight", "qa_outputs.bias"),
-)
-
 
 def read_sizes(reader: ConfigReader, defaults: EncoderConfig) -> dict[str, Any]:
     """The fields that most of these families read from the same attributes.
@@ -25,10 +17,6 @@ def read_sizes(reader: ConfigReader, defaults: EncoderConfig) -> dict[str, Any]:
       defaults: those of Hugging Face's config class.
     """
     reader.only("position_embedding_type", "absolute")
-    reader.only("is_decoder", False)
-    reader.only("is_encoder_decoder", False)
-    reader.only("add_cross_attention", False)
-    reader.only("pruned_heads", {}, None)
     reader.ignore("attention_probs_dropout_prob", "hidden_dropout_prob")
     width = reader.take("hidden_size", defaults.width)
     num_heads = reader.take("num_attention_heads", defaults.num_heads)

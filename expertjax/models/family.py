@@ -37,8 +37,9 @@ class KeyRule:
       transpose: torch's Linear keeps [out, in], ours [in, out].
       optional: the tensor is passed over where our module has no such
         parameter (a tied output layer that was saved all the same).
-      equals: path of the parameter that the passed over tensor has to equal;
-        where it does not, the config is wrong about tying.
+      equals: path of the parameter that the passed over tensor should equal;
+        where it does not, the config is wrong about tying. Where only one of the
+        two was saved, it fills the other.
       lacking: layers without this tensor, whose blocks do without the parameter.
     """
 
@@ -67,6 +68,7 @@ class Family:
       sites: config -> the sites of one block, in the order of computation.
       rules: the key table.
       prefix: of the base model; checkpoints saved without a head lack it.
+      task_prefix: what the classes of some tasks have in its place.
       ignored: keys of tensors that our module has no use for.
       renamed: (ending of a key in old checkpoints, ending of today).
       copies_alike: padding that copies a token, at its position, computes what the
@@ -85,6 +87,7 @@ class Family:
     ignored: tuple[str, ...] = ()
     renamed: tuple[tuple[str, str], ...] = ()
     copies_alike: bool = True
+    task_prefix: str = ""
 
 
 _TENSORS = {

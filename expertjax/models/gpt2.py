@@ -6,6 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 from flax import nnx
 
+from expertjax.errors import InputError
 from expertjax.models.attention import Inputs, attend, split_heads
 from expertjax.models.configs import ConfigReader
 from expertjax.models.edits import PLAIN, Probe, Tap
@@ -38,6 +39,7 @@ class GPT2Config:
     scale_attention: bool = True  # by 1 / sqrt(K)
     scale_attention_by_layer: bool = False  # by 1 / (layer + 1)
     tie_embeddings: bool = True
+    lm_head: bool = True  # does the checkpoint have one, tied or its own?
 
 
 class Block(nnx.Module):
@@ -102,7 +104,7 @@ class GPT2(nnx.Module):
             lambda rngs: Block(config, rngs, dtype), config.num_layers, rngs
         )
         self.ln_f = layer_norm(d, config.layer_norm_epsilon, rngs, dtype)
-        if not config.tie_embeddings:
+        if config.lm_head and not config.tie_embeddings:
             self.lm_head = nnx.Linear(
                 d, config.vocab_size, use_bias=False, dtype=dtype, rngs=rngs
             )
@@ -116,7 +118,13 @@ class GPT2(nnx.Module):
         return Output(self.ln_f(x_BxTxD), pooled, cache)
 
     def logits(self, hidden_BxTxD: Array) -> Array:
-        """[B, T, V] next-token logits."""
+        """[B, T, V] next-token logits.
+
+        Raises:
+          InputError: the checkpoint was saved without that head.
+        """
+        if not self.config.lm_head:
+            raise InputError("this GPT-2 checkpoint has no language model head")
         if self.config.tie_embeddings:
             return self.wte.attend(hidden_BxTxD)
         return self.lm_head(hidden_BxTxD)
@@ -129,14 +137,12 @@ def _read_config(reader: ConfigReader) -> GPT2Config:
         width % num_heads == 0,
         f"n_embd={width} is not a multiple of n_head={num_heads}",
     )
-    reader.only("is_encoder_decoder", False)
-    reader.only("add_cross_attention", False)
-    reader.only("pruned_heads", {}, None)
     reader.only("n_special", 0)
-    reader.ignore("n_ctx", "attn_pdrop", "embd_pdrop", "resid_pdrop", "is_decoder")
+    reader.ignore("n_ctx", "attn_pdrop", "embd_pdrop", "resid_pdrop")
     # Our attention always takes the softmax in float32.
     reader.ignore("reorder_and_upcast_attn")
     mlp_width = reader.take("n_inner", None, int)
+    tie = reader.take("tie_word_embeddings", True)
     return GPT2Config(
         vocab_size=reader.take("vocab_size", 50257),
         max_positions=reader.take("n_positions", 1024),
@@ -148,7 +154,8 @@ def _read_config(reader: ConfigReader) -> GPT2Config:
         layer_norm_epsilon=reader.take("layer_norm_epsilon", 1e-5),
         scale_attention=reader.take("scale_attn_weights", True),
         scale_attention_by_layer=reader.take("scale_attn_by_inverse_layer_idx", False),
-        tie_embeddings=reader.take("tie_word_embeddings", True),
+        tie_embeddings=tie,
+        lm_head=tie or "lm_head.weight" in reader.keys,
     )
 
 

@@ -149,8 +149,7 @@ def _read_config(reader: ConfigReader) -> GPTNeoXConfig:
         width % num_heads == 0,
         f"hidden_size={width} is not a multiple of num_attention_heads={num_heads}",
     )
-    reader.only("is_encoder_decoder", False)
-    reader.ignore("is_decoder", "attention_dropout", "attention_probs_dropout_prob")
+    reader.ignore("attention_dropout", "attention_probs_dropout_prob")
     reader.ignore("hidden_dropout", "hidden_dropout_prob")
     tie = reader.take("tie_word_embeddings", False)
     return GPTNeoXConfig(

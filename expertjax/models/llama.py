@@ -61,8 +61,8 @@ def _read_config(reader: ConfigReader) -> DecoderConfig:
 
 
 def _read_llama(reader: ConfigReader, num_layers: int) -> dict[str, Any]:
-    # Tensor parallelism in training; SmolLM's notes on itself and on a browser.
-    reader.ignore("pretraining_tp", "is_llama_config", "transformers.js_config")
+    # Tensor parallelism in training; a note of SmolLM's on itself.
+    reader.ignore("pretraining_tp", "is_llama_config")
     reader.only("rope_interleaved", False)
     bias = reader.take("attention_bias", False)
     mlp_bias = reader.take("mlp_bias", False)
@@ -107,4 +107,5 @@ FAMILY = Family(
         }
     ),
     ignored=IGNORED,
+    task_prefix="transformer.",
 )

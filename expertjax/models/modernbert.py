@@ -10,7 +10,7 @@ from flax import nnx
 from expertjax.errors import InputError
 from expertjax.models.attention import Inputs, Rotary, attend, split_heads
 from expertjax.models.edits import PLAIN, Probe, Tap
-from expertjax.models.encoder_tables import TASK_HEADS, tied_decoder
+from expertjax.models.encoder_tables import tied_decoder
 from expertjax.models.family import Family, KeyRule, Output, rules_for
 from expertjax.models.layers import (
     activation,
@@ -222,5 +222,4 @@ FAMILY = Family(
         KeyRule("decoder.bias", "head.bias"),
         tied_decoder("decoder.weight"),
     ),
-    ignored=TASK_HEADS,
 )

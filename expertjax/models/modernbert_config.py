@@ -5,6 +5,7 @@ import dataclasses
 from expertjax.models.configs import ConfigReader
 from expertjax.models.layers import ACTIVATIONS
 from expertjax.models.rotary import KINDS, RotaryConfig, read_rotary
+from expertjax.models.task_heads import has_task_head
 
 _LOCAL, _GLOBAL = "sliding_attention", "full_attention"
 # Those whose frequencies do not depend on the length of the input.
@@ -38,10 +39,6 @@ class ModernBertConfig:
 
 def read_modernbert_config(reader: ConfigReader) -> ModernBertConfig:
     """Reads it; see `Family`."""
-    reader.only("is_decoder", False)
-    reader.only("is_encoder_decoder", False)
-    reader.only("add_cross_attention", False)
-    reader.only("pruned_heads", {}, None)
     reader.ignore("attention_dropout", "embedding_dropout", "mlp_dropout")
     # How it is initialised and trained, and what its classifiers do.
     reader.ignore("initializer_cutoff_factor", "sparse_prediction", "cls_token_id")
@@ -77,8 +74,8 @@ def read_modernbert_config(reader: ConfigReader) -> ModernBertConfig:
         window=reader.take("local_attention", 128) // 2 + 1,
         local_rotary=local,
         global_rotary=whole,
-        # The head of classifiers begins in the same way.
-        masked_lm_head=has_head and "classifier.weight" not in reader.keys,
+        # The heads of other tasks begin in the same way.
+        masked_lm_head=has_head and not has_task_head(reader.keys),
         head_activation=reader.choose("classifier_activation", "gelu", ACTIVATIONS),
         head_bias=reader.take("classifier_bias", False),
         decoder_bias=reader.take("decoder_bias", True),

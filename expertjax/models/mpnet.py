@@ -6,7 +6,6 @@ from typing import ClassVar
 from expertjax.models.configs import ConfigReader
 from expertjax.models.encoder import Encoder, EncoderConfig, Names
 from expertjax.models.encoder_tables import (
-    TASK_HEADS,
     block_rules,
     embedding_rules,
     encoder_sites,
@@ -73,6 +72,5 @@ FAMILY = Family(
         _EMBED + "position_ids",  # a constant
         "mpnet.pooler.dense.weight",  # of sentence tasks
         "mpnet.pooler.dense.bias",
-        *TASK_HEADS,
     ),
 )

@@ -4,6 +4,7 @@ from typing import Any
 
 from flax import nnx
 
+from expertjax.errors import InputError
 from expertjax.models import gpt2
 from expertjax.models.attention import Inputs
 from expertjax.models.configs import ConfigReader
@@ -43,7 +44,7 @@ class OpenAIGPT(nnx.Module):
         self.blocks = stack_blocks(
             lambda rngs: Block(config, rngs, dtype), config.num_layers, rngs
         )
-        if not config.tie_embeddings:
+        if config.lm_head and not config.tie_embeddings:
             self.lm_head = nnx.Linear(d, v, use_bias=False, dtype=dtype, rngs=rngs)
 
     def __call__(self, inputs: Inputs, probe: Probe = PLAIN) -> Output:
@@ -56,7 +57,13 @@ class OpenAIGPT(nnx.Module):
         return Output(x_BxTxD, pooled, cache)
 
     def logits(self, hidden_BxTxD: Array) -> Array:
-        """[B, T, V] next-token logits."""
+        """[B, T, V] next-token logits.
+
+        Raises:
+          InputError: the checkpoint was saved without that head.
+        """
+        if not self.config.lm_head:
+            raise InputError("this GPT checkpoint has no language model head")
         if self.config.tie_embeddings:
             return self.tokens_embed.attend(hidden_BxTxD)
         return self.lm_head(hidden_BxTxD)
@@ -71,9 +78,9 @@ def _read_config(reader: ConfigReader) -> GPT2Config:
         width % num_heads == 0,
         f"n_embd={width} is not a multiple of n_head={num_heads}",
     )
-    reader.only("is_encoder_decoder", False)
     reader.only("n_special", 0)
     reader.ignore("n_ctx", "attn_pdrop", "embd_pdrop", "resid_pdrop")
+    tie = reader.take("tie_word_embeddings", True)
     name = reader.choose("afn", "gelu", _ACTIVATIONS)
     return GPT2Config(
         vocab_size=reader.take("vocab_size", 40478),
@@ -84,7 +91,8 @@ def _read_config(reader: ConfigReader) -> GPT2Config:
         mlp_width=4 * width,
         activation=_ACTIVATIONS.get(name, name),
         layer_norm_epsilon=reader.take("layer_norm_epsilon", 1e-5),
-        tie_embeddings=reader.take("tie_word_embeddings", True),
+        tie_embeddings=tie,
+        lm_head=tie or "lm_head.weight" in reader.keys,
     )
 
 

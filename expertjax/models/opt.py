@@ -161,7 +161,6 @@ def _read_config(reader: ConfigReader) -> OPTConfig:
         width % num_heads == 0,
         f"hidden_size={width} is not a multiple of num_attention_heads={num_heads}",
     )
-    reader.only("is_encoder_decoder", False)
     reader.only("_remove_final_layer_norm", False)
     reader.only("layer_norm_elementwise_affine", True)
     reader.only("learned_embeddings", True)  # of Galactica

@@ -91,6 +91,14 @@ def read_config(
     """
     family = family_of(attributes, source)
     reader = ConfigReader(attributes, keys)
+    # What any config may say since all of transformers' once did.
+    reader.only("is_encoder_decoder", False)
+    reader.only("add_cross_attention", False)
+    reader.only("pruned_heads", {})
+    if family.causal:
+        reader.ignore("is_decoder")
+    else:
+        reader.only("is_decoder", False)
     config = family.read_config(reader)
     reader.check(source)
     return family, config

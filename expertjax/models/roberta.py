@@ -5,7 +5,6 @@ import dataclasses
 from expertjax.models.configs import ConfigReader
 from expertjax.models.encoder import Encoder, EncoderConfig
 from expertjax.models.encoder_tables import (
-    TASK_HEADS,
     block_rules,
     embedding_rules,
     encoder_sites,
@@ -64,6 +63,5 @@ FAMILY = Family(
         _EMBED + "position_ids",  # a constant
         "roberta.pooler.dense.weight",  # of sentence tasks
         "roberta.pooler.dense.bias",
-        *TASK_HEADS,
     ),
 )

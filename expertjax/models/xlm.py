@@ -138,7 +138,6 @@ def _read_config(reader: ConfigReader) -> XLMConfig:
         width % num_heads == 0,
         f"emb_dim={width} is not a multiple of n_heads={num_heads}",
     )
-    reader.only("is_encoder_decoder", False)
     reader.only("is_encoder", True)
     reader.only("asm", False)
     reader.only("share_inout_emb", True)

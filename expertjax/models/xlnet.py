@@ -175,7 +175,6 @@ def _read_config(reader: ConfigReader) -> XLNetConfig:
     )
     reader.require(width % 2 == 0, f"d_model={width} is odd")
     reader.only("d_head", width // num_heads, None)
-    reader.only("is_encoder_decoder", False)
     reader.only("attn_type", "bi")
     reader.only("bi_data", False)
     reader.only("clamp_len", -1)

@@ -12,6 +12,7 @@ import numpy as np
 
 from expertjax.concepts.files import check_name, read_concepts, read_csv
 from expertjax.concepts.pool import ConceptSet, build_concept_set
+from expertjax.concepts.repeated import one_spaced
 from expertjax.errors import InputError, join_problems
 from expertjax.probing.settings import ProbeSettings
 
@@ -170,7 +171,9 @@ def _label_of(
 ) -> dict[str, int]:
     """Each sentence once: twice, it could be trained on and tested on."""
     label_of: dict[str, int] = {}
+    spelt: dict[str, str] = {}
     for text, label in zip(texts, labels, strict=True):
+        text = spelt.setdefault(one_spaced(text), text)
         if label_of.setdefault(text, label) != label:
             both = classes[label_of[text]], classes[label]
             raise InputError(

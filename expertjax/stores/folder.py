@@ -187,6 +187,11 @@ class ResultFolder:
         return bool(self.read_run().get("score", {}).get("keep_responses", True))
 
     @property
+    def compat(self) -> str:
+        """The `--compat` of the capture; "" where there was none."""
+        return str(self.read_run().get("capture", {}).get("compat", ""))
+
+    @property
     def source(self) -> "ResultFolder":
         """The folder with the responses that were scored: this one, or another."""
         way = self.read_run()["score"]["responses_folder"]

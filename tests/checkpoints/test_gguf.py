@@ -179,6 +179,24 @@ def test_what_is_not_understood_is_refused(
     assert str(path) in str(error.value)
 
 
+def test_metadata_that_changes_nothing_is_accepted(llama: Path, tmp_path: Path) -> None:
+    plain = {"pooling_type": 1, "attention.causal": True, "expert_count": 0}
+    plain |= {"expert_used_count": 0, "classifier.output_labels": ["no", "yes"]}
+    assert_same(write_folder(llama, tmp_path / "x.gguf", "llama", **plain), llama)
+
+
+def test_metadata_is_passed_over_by_name(llama: Path, tmp_path: Path) -> None:
+    odd = {"logit_scale": 2.0, "attention.causal": False}
+    path = write_folder(llama, tmp_path / "x.gguf", "llama", **odd)
+    with pytest.raises(InputError, match="--ignore_config=NAME") as error:
+        load_model(str(path))
+    assert "llama.logit_scale=2.0" in str(error.value)
+    assert "llama.attention.causal=False: tokens see" in str(error.value)
+    names = ["llama.logit_scale", "llama.attention.causal", "llama.none"]
+    model = load_model(str(path), ignore_config=names)
+    assert model.ignored_config == dict(zip(names, odd.values(), strict=False))
+
+
 def test_an_unknown_architecture_is_refused(tmp_path: Path) -> None:
     path = write_gguf(
         tmp_path / "x.gguf", "mamba", {}, {}, {"a": np.zeros(2, np.float32)}

@@ -117,6 +117,27 @@ def test_other_float_types_are_read_as_float32(dtype, tmp_path: Path) -> None:
     np.testing.assert_array_equal(ours, theirs.astype(dtype).astype(np.float32))
 
 
+@pytest.mark.parametrize("name", ["int8", "uint8", "float8_e4m3fn", "float8_e5m2"])
+@pytest.mark.parametrize("suffix", ["safetensors", "bin"])
+def test_quantised_weights_are_refused(name: str, suffix: str, tmp_path: Path) -> None:
+    """As quantisers leave them behind whose scales are lost."""
+    torch = pytest.importorskip("torch")
+    from safetensors.torch import load_file, save_file
+
+    folder = make_tiny_gpt2(tmp_path / "m")
+    tensors = load_file(folder / "model.safetensors")
+    key = "transformer.h.1.mlp.c_fc.weight"
+    tensors[key] = (tensors[key] * 3).to(getattr(torch, name))
+    if suffix == "safetensors":
+        save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    else:
+        (folder / "model.safetensors").unlink()
+        torch.save(tensors, folder / "pytorch_model.bin")
+    with pytest.raises(InputError, match="quantised weights are read from GGUF") as e:
+        load_model(str(folder))
+    assert f"{key!r} are of dtype " in str(e.value)
+
+
 def test_torch_saves_bfloat16_that_we_read(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     from safetensors.torch import save_file as save_torch

@@ -40,6 +40,10 @@ def test_no_more_than_num_per_concept_are_drawn():
         ({"mine/crow": (["A."], [])}, "negatives should be a list and not empty"),
         ({"mine/crow": (["A.", " "], ["B."])}, "positives[1] is ' '"),
         ({"mine/crow": (["A."], ["B.", 3])}, "negatives[1] is 3"),
+        (
+            {"mine/crow": (["A crow."], ["B.", "A  crow. "])},
+            "mine/crow: 'A crow.' is listed as positive and as negative",
+        ),
     ],
 )
 def test_what_cannot_be_used_is_named(given: Any, expected: str):

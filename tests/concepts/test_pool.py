@@ -51,15 +51,64 @@ def test_a_shared_sentence_is_run_once():
     assert set(labelled(concepts, 1)) == {("d", 1), ("b", 1), ("a", 0), ("e", 0)}
 
 
-def test_a_sentence_that_is_listed_twice_counts_twice():
-    concepts = build_concept_set([Concept("s", "crow", ("a", "a", "b"), ("c", "a"))])
-    assert sorted(concepts.sentences) == ["a", "b", "c"]
+def test_a_sentence_that_is_listed_twice_counts_once():
+    given = Concept("s", "crow", ("a", "b", "a", " a\n"), ("c  d", "e", "c d"))
+    concepts = build_concept_set([given])
+    assert sorted(concepts.sentences) == ["a", "b", "c  d", "e"]
     member = concepts.members[0]
-    assert (member.num_positives, member.num_negatives) == (3, 2)
-    assert member.chance == 3 / 5
-    assert sorted(labelled(concepts, 0)) == [
-        ("a", 0), ("a", 1), ("a", 1), ("b", 1), ("c", 0),
-    ]  # fmt: skip
+    assert (member.num_positives, member.num_negatives) == (2, 2)
+    assert concepts.num_repeated == 3
+    assert concepts.keep(np.arange(4)).num_repeated == 3
+    expected = [("a", 1), ("b", 1), ("c  d", 0), ("e", 0)]
+    assert sorted(labelled(concepts, 0)) == expected
+
+
+@pytest.mark.parametrize("times", [1, 20])
+def test_what_is_drawn_does_not_depend_on_repetitions(times: int):
+    once = concept("crow", 30, 50)
+    given = Concept("sense", "crow", once.positives * times, once.negatives * times)
+    drawn, wanted = (build_concept_set([one], 20) for one in (given, once))
+    assert labelled(drawn, 0) == labelled(wanted, 0)
+
+
+@pytest.mark.parametrize("num", [4, 1000])
+def test_as_listed_draws_from_the_lists_with_what_they_repeat(num: int):
+    """The reference's: how long a list is decides what is drawn from it."""
+    given = Concept("s", "crow", ("a", "a", "b", "c", "d"), ("e", "e", "e", "f", "a"))
+    concepts = build_concept_set([given], num, as_listed=True)
+    random, expected = np.random.RandomState(1234), []
+    for label, texts in ((0, given.negatives), (1, given.positives)):
+        chosen = random.choice(5, num, replace=False) if num < 5 else range(5)
+        expected += [(texts[i], label) for i in chosen]
+    assert labelled(concepts, 0) == expected
+    assert concepts.num_repeated == 0
+
+
+def test_a_sentence_under_both_labels_is_refused():
+    sound = Concept("s", "jay", ("a", "b"), ("c",))
+    one = Concept("s", "crow", ("a", "b  x", "a"), ("c", "a"))
+    two = Concept("s", "rook", ("d",), ("b", " d\t"))
+    with pytest.raises(InputError) as caught:
+        build_concept_set([one, sound, two])
+    assert str(caught.value).split("\n  - ")[1:] == [
+        "s/crow: 'a' is listed as positive and as negative",
+        "s/rook: 'd' is listed as positive and as negative",
+    ]
+    assert "white space makes no difference" in str(caught.value)
+    # Also where it would not be drawn.
+    with pytest.raises(InputError, match="s/rook: 'd'"):
+        build_concept_set([two], num_per_concept=1)
+
+
+def test_what_was_repeated_is_said_in_one_line(caplog: pytest.LogCaptureFixture):
+    given = [Concept("s", f"c{i}", ("a",) * (i + 1), ("b",)) for i in range(8)]
+    with caplog.at_level("WARNING", "absl"):
+        build_concept_set(given)
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line == (
+        "28 sentence(s) are listed more than once by their concept and count once: "
+        "s/c7 7, s/c6 6, s/c5 5, s/c4 4, s/c3 3 and 2 concepts more"
+    )
 
 
 def test_at_least_one_sentence_has_to_be_drawn():
@@ -92,7 +141,7 @@ def test_keep_drops_sentences_from_every_concept():
 def test_keep_names_every_concept_that_loses_a_side():
     one = Concept("s", "crow", ("a",), ("b", "c"))
     two = Concept("s", "rook", ("b",), ("a",))
-    three = Concept("s", "jay", ("b", "c"), ("c",))
+    three = Concept("s", "jay", ("b", "d"), ("c",))
     concepts = build_concept_set([one, two, three])
     left = [row for row, text in enumerate(concepts.sentences) if text != "a"]
     with pytest.raises(InputError) as caught:

@@ -6,6 +6,7 @@ import pytest
 
 from expertjax.errors import InputError
 from expertjax.models.bert import BertConfig
+from expertjax.models.configs import pass_over
 from expertjax.models.gpt2 import GPT2Config
 from expertjax.models.registry import FAMILIES, read_config
 
@@ -54,6 +55,58 @@ def test_attributes_of_known_hub_checkpoints_are_accepted() -> None:
     read("gpt2", **old_gpt2, n_ctx=1024, summary_activation=None, output_past=True)
     pooler = {"pooler_fc_size": 768, "pooler_type": "first_token_transform"}
     read("bert", **pooler, directionality="bidi", xla_device=True, pruned_heads={})
+
+
+MODEL_TYPES = [name for family in FAMILIES for name in family.model_types]
+
+
+@pytest.mark.parametrize("model_type", MODEL_TYPES)
+def test_attributes_that_change_nothing_are_accepted(model_type: str) -> None:
+    """What trainers, browsers and versions of transformers leave in configs."""
+    transformers = pytest.importorskip("transformers")
+    plain = {"unsloth_fixed": True, "unsloth_version": "2025.1", "is_decoder": False}
+    plain |= {"max_sequence_length": 2048, "_commit_hash": "9f1c", "pruned_heads": {}}
+    plain |= {"transformers.js_config": {"dtype": "q4"}, "max_new_tokens": 20}
+    plain |= {"add_cross_attention": False, "is_encoder_decoder": None}
+    plain |= {"quantization_config": None, "anything": None, "rope_scaling": None}
+    assert read(model_type, **plain) == read(model_type)
+    generation = transformers.GenerationConfig().to_dict()
+    generation.pop("pad_token_id")  # with which some compute
+    assert read(model_type, **generation | {"do_sample": True}) == read(model_type)
+
+
+@pytest.mark.parametrize("model_type", MODEL_TYPES)
+def test_null_is_no_value_of_what_matters(model_type: str) -> None:
+    if model_type == "xlnet":
+        message = refusal(model_type, untie_r=None)
+        assert "untie_r=None is not implemented, only True" in message
+    assert "vocab_size=None should be" in refusal(model_type, vocab_size=None)
+
+
+@pytest.mark.parametrize("model_type", MODEL_TYPES)
+def test_what_every_config_may_say_is_looked_at(model_type: str) -> None:
+    changes = {"pruned_heads": {"0": [1]}, "add_cross_attention": True}
+    message = refusal(model_type, **changes, is_encoder_decoder=True)
+    for name in ("pruned_heads", "add_cross_attention", "is_encoder_decoder"):
+        assert f"{name}=" in message
+
+
+def test_a_refusal_ends_with_what_a_user_can_do() -> None:
+    message = refusal("gpt2", quantization_config={"bits": 4}, foo=1)
+    assert "(quantised weights are read from GGUF only; take what" in message
+    assert message.splitlines()[-1].startswith("What changes no output of the model")
+    assert "--ignore_config=NAME" in message.splitlines()[-1]
+
+
+def test_attributes_are_passed_over_by_name() -> None:
+    rope = {"rope_theta": 7.0, "odd": {"deep": 1}}
+    given = {"foo": 1, "a.b": 2, "rope_parameters": rope, "n_layer": 2}
+    names = ["foo", "a.b", "rope_parameters.odd.deep", "absent", "n_layer.x"]
+    left, taken = pass_over(given, names)
+    assert taken == {"foo": 1, "a.b": 2, "rope_parameters.odd.deep": 1}
+    assert left == {"rope_parameters": rope | {"odd": {}}, "n_layer": 2}
+    assert given["rope_parameters"]["odd"] == {"deep": 1}
+    assert pass_over(given, []) == (given, {})
 
 
 @pytest.mark.parametrize("model_type", ["gpt2", "bert"])
