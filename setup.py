@@ -54,7 +54,7 @@ setup(
             "scikit-learn>=1.5",
             "torch==2.13.0",
             "xarray>=2024.10",
-            "zarr>=3.0",
+            "zarr>=3.1",
         ],
     },
 )

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
+from binaries.path_flags import define_path, define_paths
 from binaries.run_main import run_main
 
 FLAGS = flags.FLAGS
@@ -23,13 +24,13 @@ flags.DEFINE_enum(
     "numpy and torch; scaling: over concepts and units.",
     required=True,
 )
-flags.DEFINE_multi_string(
+define_paths(
     "model",
     [],
     "For loading, capture and generation: a folder or GGUF file, or gpt2-small, of "
     "random weights. Repeatable.",
 )
-flags.DEFINE_string("concepts", None, "For capture: concept folder.")
+define_path("concepts", None, "For capture: concept folder.")
 flags.DEFINE_integer(
     "num_sentences", 0, "For capture: drawn from those of the concepts; 0: all."
 )

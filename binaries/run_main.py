@@ -4,11 +4,16 @@ import contextlib
 import errno
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NoReturn
 
 from absl import app, flags, logging
 
+from binaries.path_flags import try_outputs
+from binaries.screen import set_up_screen, speak_utf8
 from expertjax.errors import InputError, PartnerLost, Stopped
+from expertjax.jax_settings import set_up_jax
+from expertjax.runtime.compile_cache import mend_unreadable
 from expertjax.runtime.stopping import stop_on_sigterm
 
 # The disk or a path refuses, which is no defect of ours.
@@ -18,10 +23,13 @@ _DISK = {
     *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG),
 }
 _TRY_AGAIN = 75
+_INTERRUPTED = 130  # 128 and the number of SIGINT, as shells have it
 
 
 def run_main(
-    main: Callable[[Sequence[str]], int | None], in_blocks: bool = False
+    main: Callable[[Sequence[str]], int | None],
+    in_blocks: bool = False,
+    goes_on: bool = False,
 ) -> None:
     """Runs `main` under absl, so that a user's mistake ends in one clear line.
 
@@ -29,10 +37,12 @@ def run_main(
       main: the program.
       in_blocks: SIGTERM is to wait for the end of a block; otherwise it ends the
         program at once.
+      goes_on: what is finished is kept when the program is interrupted, as it is where
+        there are blocks; else it begins again.
 
     Exit status: what `main` returns, 1 for an InputError or where the disk
     refuses, 2 for bad flags, 75 where SIGTERM came and the job stopped at the end
-    of a block (sysexits' "try again later").
+    of a block (sysexits' "try again later"), 130 after Ctrl-C.
     """
 
     def guarded(argv: Sequence[str]) -> int | None:
@@ -41,6 +51,7 @@ def run_main(
             logging.set_verbosity(logging.WARNING)
         try:
             with stop_on_sigterm() if in_blocks else contextlib.nullcontext():
+                try_outputs()
                 return main(argv)
         except Stopped as error:
             print(error, file=sys.stderr)
@@ -49,8 +60,7 @@ def run_main(
             print(f"error: {error}", file=sys.stderr)
             if isinstance(error, PartnerLost):
                 # The ordinary way out would wait for the one that is gone.
-                sys.stderr.flush()
-                os._exit(1)
+                _leave(1)
         except OSError as error:
             if error.errno not in _DISK:
                 raise
@@ -62,7 +72,40 @@ def run_main(
             )
         return 1
 
-    app.run(guarded, flags_parser=_parse_flags)
+    speak_utf8()
+    set_up_screen()
+    set_up_jax()
+    mend_unreadable()
+    with _quiet_interrupt(in_blocks or goes_on):
+        app.run(guarded, flags_parser=_parse_flags)
+
+
+@contextlib.contextmanager
+def _quiet_interrupt(goes_on: bool) -> Iterator[None]:
+    """Ctrl-C ends in one line, wherever it comes."""
+
+    def end() -> NoReturn:
+        how = "goes on from here" if goes_on else "begins again"
+        print(f"\nstopped by Ctrl-C; the same command {how}", file=sys.stderr)
+        _leave(_INTERRUPTED)
+
+    def unraisable(what: Any) -> None:
+        if what.exc_type is KeyboardInterrupt:  # it came where Python drops it
+            end()
+        sys.__unraisablehook__(what)
+
+    sys.unraisablehook = unraisable
+    try:
+        yield
+    except KeyboardInterrupt:
+        end()
+
+
+def _leave(status: int) -> NoReturn:
+    """Ends the process at once: neither threads nor partners are waited for."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def _parse_flags(argv: Sequence[str]) -> list[str]:

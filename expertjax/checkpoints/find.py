@@ -5,6 +5,7 @@ from pathlib import Path
 from expertjax.checkpoints.gguf_file import SUFFIX, find_gguf
 from expertjax.checkpoints.readers import PICKLE, has_weights
 from expertjax.errors import InputError
+from expertjax.home import user_path
 
 _WANTED = ["*.json", "*.safetensors", "*.txt", "*.model"]
 _PICKLES = [PICKLE, PICKLE.replace(".bin", "-*.bin")]
@@ -19,7 +20,7 @@ def find_checkpoint(model: str) -> Path:
     Raises:
       InputError: none of these, or one that cannot be had.
     """
-    path = Path(model).expanduser()
+    path = user_path(model)
     if path.is_dir():
         if not (path / "config.json").is_file() and find_gguf(path) is None:
             raise InputError(
@@ -42,7 +43,7 @@ def checkpoint_name(model: str) -> str:
 
     That of its folder or file; of "org/repo@revision" "repo-revision".
     """
-    path = Path(model).expanduser()
+    path = user_path(model)
     if path.exists():
         return path.resolve().name.removesuffix(SUFFIX)
     repo, _, revision = model.partition("@")

@@ -16,6 +16,7 @@ from expertjax.errors import InputError
 from expertjax.generation.decode import Decoder, Job, State
 from expertjax.generation.sampling import Sampling
 from expertjax.generation.settings import GenerateSettings
+from expertjax.jax_settings import jax_settings
 from expertjax.models.edits import Edit
 from expertjax.models.unit_edits import UnitEdit
 
@@ -32,6 +33,7 @@ class _Text:
     seed: int
 
 
+@jax_settings()
 def generate(
     model: Model,
     prompts: Sequence[str],

@@ -13,6 +13,7 @@ from flax import nnx
 from expertjax.checkpoints.load import Model
 from expertjax.concepts.tokens import whole_texts
 from expertjax.errors import InputError
+from expertjax.jax_settings import jax_settings
 from expertjax.models.attention import Inputs
 from expertjax.typing import Array
 
@@ -42,6 +43,7 @@ def perplexity(model: Model, texts: Sequence[str]) -> np.ndarray:
         return np.exp(-total / np.where(count > 0, count, np.nan))
 
 
+@jax_settings()
 def log_likelihood(model: Model, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """The log-probability of each text given its first token, and its tokens.
 
@@ -74,6 +76,7 @@ class Likelihood(NamedTuple):
     num_bytes: int
 
 
+@jax_settings()
 def text_likelihood(model: Model, texts: Sequence[str]) -> Likelihood:
     """The perplexity of some texts taken together, and their bits per byte.
 

@@ -24,6 +24,7 @@ from expertjax.scoring.lanes import (
     prefetch,
     vectorized,
 )
+from expertjax.scoring.native import native
 from expertjax.scoring.network import sort_tile, tile_rows
 from expertjax.scoring.summary import MAGNITUDE, METRICS, STRIDE, summarize
 
@@ -121,7 +122,7 @@ def _extend_range(bits: Rows, row: Any, low: Rows, high: Rows) -> None:
     low[0] = minimum(low[0], magnitude.where(magnitude > 0, int(MAGNITUDE)))
 
 
-@numba.njit(cache=True, nogil=True)
+@native(nogil=True)
 def _fill_tiles(x_NxU, rows, start, tiles, bits, low, high):  # type: ignore[no-untyped-def]
     """Some rows of the responses into [groups, N, LANES], beginning at `start`.
 
@@ -146,7 +147,7 @@ def _fill_tiles(x_NxU, rows, start, tiles, bits, low, high):  # type: ignore[no-
             _extend_range((bits[g], i, low[g], high[g]))
 
 
-@numba.njit(cache=True, nogil=True)
+@native(nogil=True)
 def _score_tile(x, bits, rows, bounds, low, out):  # type: ignore[no-untyped-def]
     """All concepts of sixteen units.
 
@@ -205,7 +206,7 @@ def _encoder(label: int) -> Any:
 _encode_negative, _encode_positive = _encoder(0), _encoder(1)
 
 
-@numba.njit(cache=True, nogil=True)
+@native(nogil=True)
 def _encode_all(x, bits, rows, low, shift, tile, label):  # type: ignore[no-untyped-def]
     """Keys of one class into the tile; returns the sums of values and squares."""
     sums = np.zeros((2, LANES), np.float64)
@@ -260,7 +261,7 @@ _scan_stride, _scan_one = _scanner(STRIDE), _scanner(1)
 _run_of_numbers = numba.njit(_run)
 
 
-@numba.njit(cache=True, nogil=True)
+@native(nogil=True)
 def _scan(tile, n, num_pos, marks):  # type: ignore[no-untyped-def]
     """Sums of precisions over positives, and of pairs won, in ascending order.
 

@@ -8,10 +8,10 @@ the sorted sentences does all resamplings.
 
 from collections.abc import Sequence
 
-import numba
 import numpy as np
 
 from expertjax.concepts.pool import Membership
+from expertjax.scoring.native import native
 
 _BOUNDS = (2.5, 97.5)
 
@@ -74,7 +74,7 @@ class Intervals:
         return ends
 
 
-@numba.njit(cache=True, nogil=True)
+@native(nogil=True)
 def _resampled_ap(x, order, num_pos, pos, neg, weight, ap):  # type: ignore[no-untyped-def]
     """AP of one unit under all resamplings.
 

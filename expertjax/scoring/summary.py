@@ -1,7 +1,8 @@
 """From one unit's sorted sentences and their sums to its metrics, compiled."""
 
-import numba
 import numpy as np
+
+from expertjax.scoring.native import native
 
 # The order of `summarize`; formulas as in `metrics`.
 METRICS = (
@@ -12,7 +13,7 @@ STRIDE = 8  # rows between two marks
 MAGNITUDE = np.int32(0x7FFFFFFF)  # all bits of a float but the sign
 
 
-@numba.njit(cache=True)
+@native()
 def summarize(keys, marks, n, num_pos, low, precisions, sums, out):  # type: ignore[no-untyped-def]
     """Writes all metrics of one unit and concept.
 
@@ -45,7 +46,7 @@ def summarize(keys, marks, n, num_pos, low, precisions, sums, out):  # type: ign
     out[10] = _accuracy(keys, marks, n, num_pos, threshold, low)
 
 
-@numba.njit(cache=True)
+@native()
 def _percentile(keys, marks, n, count, label, q, low):  # type: ignore[no-untyped-def]
     """Percentile of one class, interpolated linearly."""
     place = (count - 1) * (q / 100)
@@ -57,7 +58,7 @@ def _percentile(keys, marks, n, count, label, q, low):  # type: ignore[no-untype
     return below + (above - below) * (place - rank)
 
 
-@numba.njit(cache=True)
+@native()
 def _find(keys, marks, n, label, rank):  # type: ignore[no-untyped-def]
     """The place of the rank-th sentence (from 0) of a class."""
     first, last = 0, -(-n // STRIDE)
@@ -76,7 +77,7 @@ def _find(keys, marks, n, label, rank):  # type: ignore[no-untyped-def]
     return place
 
 
-@numba.njit(cache=True)
+@native()
 def _accuracy(keys, marks, n, num_pos, threshold, low):  # type: ignore[no-untyped-def]
     """Share of positives above, and negatives not above, a threshold (float32)."""
     code = _encode(threshold, low)
@@ -93,7 +94,7 @@ def _accuracy(keys, marks, n, num_pos, threshold, low):  # type: ignore[no-untyp
     return (num_pos - tp + first - tp) / n
 
 
-@numba.njit(cache=True)
+@native()
 def _encode(threshold, low):  # type: ignore[no-untyped-def]
     """The highest code of a response that is not above the threshold."""
     bits = np.array([threshold], np.float32).view(np.int32)[0]
@@ -104,7 +105,7 @@ def _encode(threshold, low):  # type: ignore[no-untyped-def]
     return code
 
 
-@numba.njit(cache=True)
+@native()
 def _decode(key, low):  # type: ignore[no-untyped-def]
     """The response of a key, float64."""
     code = key >> 1
