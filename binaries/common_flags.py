@@ -10,6 +10,7 @@ from expertjax.errors import InputError
 
 FLAGS = flags.FLAGS
 Settings = TypeVar("Settings")
+flags.disclaim_key_flags()  # --help of a program shows those that it defines here
 
 
 def define_capture_flags() -> None:

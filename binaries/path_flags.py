@@ -11,6 +11,7 @@ from expertjax.errors import InputError
 from expertjax.home import expand_home
 
 FLAGS = flags.FLAGS
+flags.disclaim_key_flags()  # they are those of whoever calls
 Output = Literal["folder", "local folder", "file"]  # local: where no bucket will do
 _outputs: dict[str, Output] = {}
 

@@ -3,18 +3,19 @@
 import contextlib
 import errno
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
 from absl import app, flags, logging
 
-from binaries.path_flags import try_outputs
+from binaries.path_flags import is_path, try_outputs
 from binaries.screen import set_up_screen, speak_utf8
 from expertjax.errors import InputError, PartnerLost, Stopped
 from expertjax.jax_settings import set_up_jax
 from expertjax.runtime.compile_cache import mend_unreadable
-from expertjax.runtime.stopping import stop_on_sigterm
+from expertjax.runtime.stopping import stop_on_signals
 
 # The disk or a path refuses, which is no defect of ours.
 _DISK = {
@@ -22,6 +23,8 @@ _DISK = {
     *(errno.EACCES, errno.EPERM, errno.EROFS),
     *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG),
 }
+# What Python makes of bytes that are not in its encoding.
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _TRY_AGAIN = 75
 _INTERRUPTED = 130  # 128 and the number of SIGINT, as shells have it
 
@@ -50,12 +53,12 @@ def run_main(
             # JAX says at "info" which accelerators it did not find.
             logging.set_verbosity(logging.WARNING)
         try:
-            with stop_on_sigterm() if in_blocks else contextlib.nullcontext():
+            with _stopping(in_blocks):
                 try_outputs()
                 return main(argv)
         except Stopped as error:
             print(error, file=sys.stderr)
-            return _TRY_AGAIN
+            return _INTERRUPTED if error.by_user else _TRY_AGAIN
         except InputError as error:
             print(f"error: {error}", file=sys.stderr)
             if isinstance(error, PartnerLost):
@@ -78,6 +81,13 @@ def run_main(
     mend_unreadable()
     with _quiet_interrupt(in_blocks or goes_on):
         app.run(guarded, flags_parser=_parse_flags)
+
+
+def _stopping(in_blocks: bool) -> contextlib.AbstractContextManager[None]:
+    """How signals are heard."""
+    if not in_blocks:
+        return contextlib.nullcontext()
+    return stop_on_signals(ctrl_c=bool(flags.FLAGS["coordinator"].value))
 
 
 @contextlib.contextmanager
@@ -108,6 +118,16 @@ def _leave(status: int) -> NoReturn:
     os._exit(status)
 
 
+def _undecodable() -> str:
+    """What is wrong with a flag whose text is none; any bytes may name a path."""
+    for name in flags.FLAGS:
+        flag = flags.FLAGS[name]
+        text = "".join(flag.value) if isinstance(flag.value, list) else flag.value
+        if isinstance(text, str) and not is_path(flag) and _SURROGATE.search(text):
+            return f"--{name}={text!r}: expected text in UTF-8"
+    return ""
+
+
 def _parse_flags(argv: Sequence[str]) -> list[str]:
     """Exits with status 2 and one line unless every argument is a known flag."""
     try:
@@ -116,6 +136,7 @@ def _parse_flags(argv: Sequence[str]) -> list[str]:
         rest, problem = [], str(error)
     else:
         problem = f"unexpected argument {rest[1]!r}" if len(rest) > 1 else ""
+        problem = problem or _undecodable()
     if problem:
         print(f"error: {problem}; see --help", file=sys.stderr)
         sys.exit(2)
