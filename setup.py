@@ -37,7 +37,7 @@ setup(
         "transformers>=5.0",
     ],
     extras_require={
-        "docs": ["pdoc>=15"],
+        "docs": ["pdoc>=15", "zarr>=3.1"],
         "gcs": ["etils[epath-gcs]>=1.9"],
         "onnx": ["onnx>=1.17"],
         "test": [
