@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
@@ -95,6 +96,7 @@ def _quiet_interrupt(goes_on: bool) -> Iterator[None]:
     """Ctrl-C ends in one line, wherever it comes."""
 
     def end() -> NoReturn:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # once is enough
         how = "goes on from here" if goes_on else "begins again"
         print(f"\nstopped by Ctrl-C; the same command {how}", file=sys.stderr)
         _leave(_INTERRUPTED)

@@ -1,5 +1,6 @@
 """The user's cache folder; installations that their user cannot write to."""
 
+import ctypes
 import os
 import shutil
 import subprocess
@@ -14,7 +15,7 @@ from expertjax.runtime.user_cache import user_cache
 from tests.data import REPOSITORY
 from tests.programs import environment
 
-NOBODY = 65534
+_PR_CAPBSET_DROP, _CAP_DAC_OVERRIDE = 24, 1
 
 
 def test_it_is_where_the_system_keeps_such_things(
@@ -49,6 +50,23 @@ def installed() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
+def obey_permissions() -> None:
+    """Lets the program that comes next write only where it may, if it is root's."""
+    if os.geteuid() == 0:
+        done = ctypes.CDLL(None).prctl(_PR_CAPBSET_DROP, _CAP_DAC_OVERRIDE, 0, 0, 0)
+        assert done == 0
+
+
+def test_permissions_are_obeyed(installed: Path):
+    """Else the next test would show nothing."""
+    done = subprocess.run(
+        ["touch", installed / "expertjax" / "new"],
+        preexec_fn=obey_permissions,
+        capture_output=True,
+    )
+    assert done.returncode
+
+
 def test_a_user_without_a_home_on_an_installation_of_another(installed: Path):
     """As in a container with `--user` and a read-only image."""
     command = [sys.executable, "-m", "binaries.find_experts", "--seq_len=32"]
@@ -58,15 +76,11 @@ def test_a_user_without_a_home_on_an_installation_of_another(installed: Path):
     variables = environment() | {"HOME": "/dev/null/none", "PYTHONPATH": ""}
     for name in ("XDG_CACHE_HOME", "NUMBA_CACHE_DIR", "MPLCONFIGDIR", "HF_HOME"):
         variables.pop(name, None)
-    other = NOBODY if os.geteuid() == 0 else None
-    groups = [] if other else None
     done = subprocess.run(
         command,
         cwd=installed,
         env=variables,
-        user=other,
-        group=other,
-        extra_groups=groups,
+        preexec_fn=obey_permissions,
         text=True,
         capture_output=True,
         timeout=280,
