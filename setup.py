@@ -37,7 +37,7 @@ setup(
         "transformers>=5.0",
     ],
     extras_require={
-        "docs": ["pdoc>=15"],
+        "docs": ["pdoc>=15", "zarr>=3.1"],
         "gcs": ["etils[epath-gcs]>=1.9"],
         "onnx": ["onnx>=1.17"],
         "test": [
@@ -54,7 +54,7 @@ setup(
             "scikit-learn>=1.5",
             "torch==2.13.0",
             "xarray>=2024.10",
-            "zarr>=3.0",
+            "zarr>=3.1",
         ],
     },
 )

@@ -9,17 +9,19 @@ from collections.abc import Sequence
 
 from absl import flags
 
+from binaries.path_flags import define_path, define_paths
 from binaries.run_main import run_main
 
 FLAGS = flags.FLAGS
-flags.DEFINE_multi_string(
+define_paths(
     "results", None, "OUT, or a folder OUT/<model_name>; repeatable.", required=True
 )
-flags.DEFINE_string(
+define_path(
     "out",
     None,
     "Reports go to OUT/<model_name>, and the comparison of the results to OUT; "
     "default: reports into the results' report/, and no comparison.",
+    writes="folder",
 )
 flags.DEFINE_float(
     "gamma",
@@ -28,7 +30,7 @@ flags.DEFINE_float(
     lower_bound=0.0,
     upper_bound=1.0,
 )
-flags.DEFINE_multi_string(
+define_paths(
     "benchmark_csv",
     [],
     "CSV file with the columns model,score by which models are ranked; repeatable.",
@@ -39,7 +41,7 @@ flags.DEFINE_integer(
     "The best units of a concept of which others' are counted (co-learning).",
     lower_bound=1,
 )
-flags.DEFINE_string(
+define_path(
     "groups",
     "",
     "Groups of concepts whose experts may be shared: wordnet:FOLDER, or a CSV file "
@@ -72,13 +74,15 @@ def main(argv: Sequence[str]) -> None:
     from expertjax.errors import InputError
     from expertjax.report.build import build_comparison, build_report
     from expertjax.report.comparison import summary, write_comparison
-    from expertjax.stores.paths import as_path
+    from expertjax.stores.paths import as_path, try_output
 
     if not FLAGS.out and (FLAGS.benchmark_csv or FLAGS.groups):
         raise InputError("--benchmark_csv and --groups need --out, for the comparison")
     if not FLAGS.out and not FLAGS.report:
         raise InputError("--noreport needs --out, for the comparison")
     results = find_results(FLAGS.results)
+    for expertise in results if FLAGS.report and not FLAGS.out else ():
+        try_output(expertise.folder.path / "report", "--results", "folder")
     if FLAGS.out:  # first, as it checks the benchmarks and groups
         settings = CompareSettings(
             gamma=FLAGS.gamma,

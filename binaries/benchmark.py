@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
+from binaries.path_flags import define_path, define_paths
 from binaries.run_main import run_main
 
 FLAGS = flags.FLAGS
@@ -33,13 +34,13 @@ flags.DEFINE_enum(
     "running one model, and of float64.",
     required=True,
 )
-flags.DEFINE_multi_string(
+define_paths(
     "model",
     [],
     "For loading, capture, generation and agreement: a folder or GGUF file, or "
     "gpt2-small, of random weights. Repeatable.",
 )
-flags.DEFINE_string("concepts", None, "For capture and agreement: concept folder.")
+define_path("concepts", None, "For capture and agreement: concept folder.")
 flags.DEFINE_integer(
     "num_sentences", 0, "For capture: drawn from those of the concepts; 0: all."
 )

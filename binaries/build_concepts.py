@@ -10,6 +10,7 @@ from typing import Any
 
 from absl import flags
 
+from binaries.path_flags import define_path, define_paths
 from binaries.run_main import run_main
 
 FLAGS = flags.FLAGS
@@ -23,15 +24,17 @@ flags.DEFINE_enum(
     ".jsonl with text, concept and, where wanted, group and label (1 or 0). selfcond: "
     "concept folders, which are merged.",
 )
-flags.DEFINE_multi_string(
+define_paths(
     "input",
     None,
     "Folder, archive (.tar, .tar.gz, .tar.xz, .zip) or table; repeatable for "
     "--source=selfcond.",
     required=True,
 )
-flags.DEFINE_string("out", None, "Concept folder to make.", required=True)
-flags.DEFINE_string(
+define_path(
+    "out", None, "Concept folder to make.", required=True, writes="local folder"
+)
+define_path(
     "wordnet",
     None,
     "WordNet's folder, to group the senses of semcor and wsd by synset; without it "
@@ -85,11 +88,12 @@ flags.DEFINE_integer("num_concepts", None, "Draw exactly this many concepts.")
 flags.DEFINE_float(
     "tasks_share", 0.0, "Share of the concepts that goes to --tasks_out instead."
 )
-flags.DEFINE_string(
+define_path(
     "tasks_out",
     None,
     "A second folder for the concepts held out, as tasks for probes; these have as "
     "many negatives as positives.",
+    writes="local folder",
 )
 flags.DEFINE_integer("seed", 1234, "Seed of the draws.")
 flags.DEFINE_bool("report", True, "Write report.md: what the set holds and lacks.")

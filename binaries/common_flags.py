@@ -5,15 +5,17 @@ from typing import Any, TypeVar
 
 from absl import flags
 
+from binaries.path_flags import define_path, define_paths
 from expertjax.errors import InputError
 
 FLAGS = flags.FLAGS
 Settings = TypeVar("Settings")
+flags.disclaim_key_flags()  # --help of a program shows those that it defines here
 
 
 def define_capture_flags() -> None:
     """Flags of the programs that run models; one for each capture setting."""
-    flags.DEFINE_multi_string(
+    define_paths(
         "model",
         None,
         "A Hugging Face folder, a hub id (name@revision), a .gguf file, a converted "
@@ -23,8 +25,10 @@ def define_capture_flags() -> None:
     flags.DEFINE_multi_string(
         "model_name", [], "Name of each model; by default that of its folder."
     )
-    flags.DEFINE_string("concepts", None, "Concept folder.", required=True)
-    flags.DEFINE_string("out", None, "Results go to OUT/<model_name>.", required=True)
+    define_path("concepts", None, "Concept folder.", required=True)
+    define_path(
+        "out", None, "Results go to OUT/<model_name>.", required=True, writes="folder"
+    )
     flags.DEFINE_integer("seq_len", 128, "The most tokens of a sentence.")
     flags.DEFINE_integer(
         "num_per_concept", 1000, "The most positives, and negatives, of a concept."
@@ -71,7 +75,7 @@ def define_capture_flags() -> None:
         "",
         "i/n: only every n-th model from the i-th on, from 0, for n independent jobs.",
     )
-    flags.DEFINE_string(
+    define_path(
         "compile_cache",
         "",
         "Folder in which compiled programs are kept for later runs.",
@@ -159,10 +163,10 @@ def define_generate_flags(
       top_p: likewise.
       top_k: likewise.
     """
-    flags.DEFINE_string("model", None, "As in find_experts; causal.", required=True)
+    define_path("model", None, "As in find_experts; causal.", required=True)
     define_precision_flag()
     define_ignore_config_flag()
-    flags.DEFINE_string("perplexity_model", None, "Judges texts; default: --model.")
+    define_path("perplexity_model", None, "Judges texts; default: --model.")
     flags.DEFINE_integer("num_samples", num_samples, "Texts of a kind.")
     flags.DEFINE_integer("seed", 0, "Seed of the first of them; the others follow.")
     flags.DEFINE_integer(

@@ -4,28 +4,41 @@ python -m binaries.convert_checkpoint --model=FOLDER --out=FOLDER
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from absl import flags
 
 from binaries.common_flags import define_ignore_config_flag
+from binaries.path_flags import define_path
 from binaries.run_main import run_main
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string(
+define_path(
     "model", None, "A Hugging Face folder, a hub id or a .gguf file.", required=True
 )
 define_ignore_config_flag()
-flags.DEFINE_string("out", None, "New folder for the converted form.", required=True)
+define_path(
+    "out",
+    None,
+    "New folder for the converted form.",
+    required=True,
+    writes="local folder",
+)
 
 
 def main(argv: Sequence[str]) -> None:
     """Loads, saves, and says where."""
     del argv
     from expertjax.checkpoints.load import load_model, save_converted
+    from expertjax.errors import InputError
+    from expertjax.stores.paths import absolute, as_path, aside, make_folder
 
+    out = absolute(as_path(FLAGS.out))
+    if out.exists() and any(out.iterdir()):
+        raise InputError(f"--out={out}: exists and is not empty; choose another")
     model = load_model(FLAGS.model, ignore_config=FLAGS.ignore_config)
-    save_converted(model, Path(FLAGS.out))
+    make_folder(out.parent)
+    with aside(out) as temporary:  # so that it can be interrupted and begin again
+        save_converted(model, temporary)
     print(f"converted: {FLAGS.out}")
 
 

@@ -7,13 +7,16 @@ from collections.abc import Sequence
 
 from absl import flags
 
+from binaries.path_flags import define_path, define_paths
 from binaries.run_main import run_main
 
 FLAGS = flags.FLAGS
-flags.DEFINE_multi_string(
+define_paths(
     "results", None, "OUT, or a folder OUT/<model_name>; repeatable.", required=True
 )
-flags.DEFINE_string("out", None, "Files go to OUT/<model_name>.", required=True)
+define_path(
+    "out", None, "Files go to OUT/<model_name>.", required=True, writes="folder"
+)
 flags.DEFINE_enum(
     "format", "selfcond", ["selfcond", "parquet", "csv"], "Form of the files."
 )

@@ -4,7 +4,9 @@ python -m binaries.generate_text --model=FOLDER --expertise=OUT/<model_name>
   --concept=sense/football-1_04_00__ --prompt='Once upon a time' --num_units=0,10,50
 """
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from absl import flags
@@ -15,16 +17,19 @@ from binaries.common_flags import (
     settings_from_flags,
     whole_numbers,
 )
+from binaries.path_flags import define_path
 from binaries.run_main import run_main
 
 if TYPE_CHECKING:  # brings JAX, which --help does without
+    import pandas as pd
+
     from expertjax.models.unit_edits import UnitEdit
 
 FLAGS = flags.FLAGS
 define_generate_flags(
     num_samples=1, max_new_tokens=20, temperature=0.8, top_p=0.9, top_k=0
 )
-flags.DEFINE_string("expertise", None, "OUT/<model_name> of this model.")
+define_path("expertise", None, "OUT/<model_name> of this model.")
 flags.DEFINE_string("concept", None, "group/name; default: no edit.")
 flags.DEFINE_multi_string("prompt", ["Once upon a time"], "To go on from; repeatable.")
 flags.DEFINE_list("num_units", ["50"], "How many units are edited; several: a sweep.")
@@ -45,12 +50,15 @@ flags.DEFINE_string(
 flags.DEFINE_float("strength", 1.0, "Of damp (the factor), gaussian and transport.")
 flags.DEFINE_float("gamma", 0.9, "For --select=gamma.")
 flags.DEFINE_list("words", [], "Of the concept, whose share is told.")
-flags.DEFINE_string("out", None, "CSV file; default: texts are only shown.")
-flags.DEFINE_string(
-    "figure", None, "PNG or SVG file: words, perplexity, Self-BLEU over k."
+define_path("out", None, "CSV file; default: texts are only shown.", writes="file")
+define_path(
+    "figure",
+    None,
+    "PNG, SVG or PDF file: words, perplexity, Self-BLEU over k.",
+    writes="file",
 )
-flags.DEFINE_string("save_edit", None, "JSON file for the (last) edit.")
-flags.DEFINE_string("load_edit", None, "Such a file, in place of --concept.")
+define_path("save_edit", None, "JSON file for the (last) edit.", writes="file")
+define_path("load_edit", None, "Such a file, in place of --concept.")
 
 
 def main(argv: Sequence[str]) -> None:
@@ -60,8 +68,8 @@ def main(argv: Sequence[str]) -> None:
     from expertjax.generation.generate import generate
     from expertjax.generation.sweep import score_texts
     from expertjax.generation.table import selfcond_table
-    from expertjax.stores.paths import as_path, write_atomically
 
+    _check_figure()
     settings = settings_from_flags(ej.GenerateSettings)
     edits = _edits()
     model, judge = load_writer_and_judge()
@@ -71,22 +79,54 @@ def main(argv: Sequence[str]) -> None:
     texts["perplexity"] = ej.perplexity(judge or model, list(texts["sentence"]))
     scores = score_texts(texts, FLAGS.words)
     scores.insert(0, "num_units", [0 if e is None else len(e) for e in edits])
-    if single:
-        print()
-    else:
-        for sentence in texts["sentence"].head(20):
-            print(repr(sentence))
-    print(scores.drop(columns="edit").round(3).to_string(index=False))
     if FLAGS.out:
         content = selfcond_table(texts, edits).to_csv(index=False)
-        write_atomically(as_path(FLAGS.out), content)
-        print(f"texts: {FLAGS.out}")
+        with _output(FLAGS.out) as path:
+            path.write_text(content, "utf-8", newline="")
     if FLAGS.figure:
         from expertjax.report.generation_figures import sweep_figure
 
-        sweep_figure(scores, FLAGS.concept or "").savefig(FLAGS.figure, dpi=180)
+        with _output(FLAGS.figure) as path:
+            figure = sweep_figure(scores, FLAGS.concept or "")
+            figure.savefig(path, dpi=180, format=_figure_kind())
     if FLAGS.save_edit and edits[-1] is not None:
-        edits[-1].save(FLAGS.save_edit)
+        with _output(FLAGS.save_edit) as path:
+            edits[-1].save(path)
+    _tell(texts["sentence"].head(20), scores, single)
+
+
+def _tell(sentences: Iterable[str], scores: "pd.DataFrame", single: bool) -> None:
+    """Shows what was written; a single text has been shown as it came."""
+    if single:
+        print()
+    else:
+        for sentence in sentences:
+            print(repr(sentence))
+    print(scores.drop(columns="edit").round(3).to_string(index=False))
+    if FLAGS.out:
+        print(f"texts: {FLAGS.out}")
+
+
+@contextlib.contextmanager
+def _output(name: str) -> Iterator[Path]:
+    """A path to write a file to; the file appears whole, its folder is made."""
+    from expertjax.stores.paths import as_path, aside, make_folder
+
+    path = as_path(name)
+    make_folder(path.parent)
+    with aside(path) as temporary:
+        yield temporary
+
+
+def _figure_kind() -> str:
+    return FLAGS.figure.rpartition(".")[2].lower()
+
+
+def _check_figure() -> None:
+    from expertjax.errors import InputError
+
+    if FLAGS.figure and _figure_kind() not in ("png", "svg", "pdf"):
+        raise InputError(f"--figure={FLAGS.figure}: expected .png, .svg or .pdf")
 
 
 def _show(single: bool) -> Callable[[str], None] | None:

@@ -8,28 +8,31 @@ from collections.abc import Sequence
 from absl import flags
 
 from binaries.common_flags import define_ignore_config_flag, settings_from_flags
+from binaries.path_flags import define_path
 from binaries.run_main import run_main
 
 FLAGS = flags.FLAGS
 flags.DEFINE_enum(
     "format", "selfcond", ["selfcond"], "apple/ml-selfcond and its fork lang_neuron."
 )
-flags.DEFINE_string(
+define_path(
     "results",
     None,
     "A model's folder, with <group>/<concept>/expertise/expertise.csv.",
     required=True,
 )
-flags.DEFINE_string("out", None, "The result goes to OUT/<model_name>.", required=True)
+define_path(
+    "out", None, "The result goes to OUT/<model_name>.", required=True, writes="folder"
+)
 flags.DEFINE_string("model_name", "", "Default: the name of the --results folder.")
-flags.DEFINE_string(
+define_path(
     "model",
     "",
     "As in find_experts: puts units in its order, names their sites, and counts "
     "sentences over seq_len as dropped. No weights are read.",
 )
 define_ignore_config_flag()
-flags.DEFINE_string("concepts", "", "The concept folder that was scored.")
+define_path("concepts", "", "The concept folder that was scored.")
 flags.DEFINE_integer("n_pos", 0, "Without --concepts: positives of each concept.")
 flags.DEFINE_integer("n_neg", 0, "Without --concepts: negatives of each concept.")
 flags.DEFINE_integer(

@@ -16,6 +16,7 @@ from binaries.common_flags import (
     settings_from_flags,
     whole_numbers,
 )
+from binaries.path_flags import define_path
 from binaries.run_main import run_main
 
 if TYPE_CHECKING:  # brings JAX, which --help does without
@@ -25,7 +26,7 @@ FLAGS = flags.FLAGS
 define_generate_flags(
     num_samples=20, max_new_tokens=15, temperature=1.0, top_p=1.0, top_k=10
 )
-flags.DEFINE_string("expertise", None, "OUT/<model_name> of this model.", required=True)
+define_path("expertise", None, "OUT/<model_name> of this model.", required=True)
 flags.DEFINE_multi_string("concept", None, "group/name; two of them.", required=True)
 flags.DEFINE_multi_string(
     "words", None, "Comma-separated words of each concept, in order.", required=True
@@ -39,9 +40,11 @@ flags.DEFINE_enum(
     ["small", "medium", "full"],
     "Prompts: 17 templates with 1, 9 or all 51 occupations each.",
 )
-flags.DEFINE_string("templates", None, "A file of templates with {}; default: ours.")
-flags.DEFINE_string("occupations", None, "A file of occupations; default: ours.")
-flags.DEFINE_string("out", None, "Folder for tables and figure.", required=True)
+define_path("templates", None, "A file of templates with {}; default: ours.")
+define_path("occupations", None, "A file of occupations; default: ours.")
+define_path(
+    "out", None, "Folder for tables and figure.", required=True, writes="folder"
+)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -50,6 +53,7 @@ def main(argv: Sequence[str]) -> None:
     import expertjax as ej
     from expertjax.generation import sweep
     from expertjax.report.generation_figures import parity_figure
+    from expertjax.stores import paths
 
     sides = _sides()
     model, judge = load_writer_and_judge()
@@ -57,17 +61,18 @@ def main(argv: Sequence[str]) -> None:
     settings = settings_from_flags(ej.GenerateSettings)
     table = sweep.parity(model, _prompts(), sides, seeds, settings, judge)
     points = sweep.parity_points(table)
+    out = paths.as_path(FLAGS.out)
+    paths.make_folder(out)
+    for name, rows in (("parity", table), ("parity_points", points)):
+        paths.write_atomically(out / f"{name}.csv", rows.to_csv(index=False))
+    figure = parity_figure(table, points)
+    for kind in ("png", "svg"):
+        with paths.aside(out / f"parity.{kind}") as temporary:
+            figure.savefig(temporary, dpi=180, format=kind)
     means = table.groupby(["forced", "num_units"], sort=False).mean(numeric_only=True)
     print(means.round(3).to_string())
     cost = sweep.at_parity(table, points)
     print(f"\nat parity:\n{cost.round(3).to_string(index=False)}")
-    out = Path(FLAGS.out)
-    out.mkdir(parents=True, exist_ok=True)
-    table.to_csv(out / "parity.csv", index=False)
-    points.to_csv(out / "parity_points.csv", index=False)
-    figure = parity_figure(table, points)
-    for kind in ("png", "svg"):
-        figure.savefig(out / f"parity.{kind}", dpi=180)
     print(f"tables and figure: {out}")
 
 
@@ -93,14 +98,12 @@ def _sides() -> "list[Side]":
 def _prompts() -> list[str]:
     """Every template with some occupations, which come round."""
     import expertjax
+    from expertjax.concepts.corpora import read_texts
 
     folder = Path(expertjax.__file__).parent / "assets" / "parity"
     templates, occupations = (
-        Path(path).read_text("utf-8").split("\n")[:-1]
-        for path in (
-            FLAGS.templates or folder / "templates.txt",
-            FLAGS.occupations or folder / "occupations.txt",
-        )
+        read_texts(FLAGS[name].value or str(folder / f"{name}.txt"))
+        for name in ("templates", "occupations")
     )
     count = {"small": 1, "medium": 9, "full": len(occupations)}[FLAGS.size]
     return [

@@ -12,30 +12,37 @@ from binaries.common_flags import (
     define_precision_flag,
     settings_from_flags,
 )
+from binaries.path_flags import define_path, define_paths
 from binaries.run_main import run_main
 
 FLAGS = flags.FLAGS
-flags.DEFINE_multi_string(
+define_paths(
     "model", None, "As in find_experts, series too; repeatable.", required=True
 )
 flags.DEFINE_multi_string(
     "model_name", [], "Name of each model; by default that of its folder."
 )
-flags.DEFINE_multi_string(
+define_paths(
     "tasks",
     None,
     "A concept folder (a task for each concept: does a sentence contain it?) or a .csv "
     "file with the columns text,label (one task); repeatable.",
     required=True,
 )
-flags.DEFINE_string(
+define_path(
     "text",
     "",
     "Held-out text for causal models: a text file (a sentence a line), wordnet:FOLDER "
     "or brown:FOLDER.",
 )
 define_ignore_config_flag()
-flags.DEFINE_string("out", None, "Folder of the tables, local or gs://.", required=True)
+define_path(
+    "out",
+    None,
+    "Folder of the tables, local or gs://.",
+    required=True,
+    writes="folder",
+)
 flags.DEFINE_enum(
     "representation",
     "mean",
@@ -72,7 +79,7 @@ flags.DEFINE_string(
     "",
     "i/n: only every n-th model from the i-th on, from 0; n jobs may share --out.",
 )
-flags.DEFINE_string(
+define_path(
     "compile_cache", "", "Folder in which compiled programs are kept for later runs."
 )
 
@@ -101,4 +108,4 @@ def _strengths() -> tuple[float, ...]:
 
 
 if __name__ == "__main__":
-    run_main(main)
+    run_main(main, goes_on=True)

@@ -13,15 +13,19 @@ from binaries.common_flags import (
     settings_from_flags,
     start_processes,
 )
+from binaries.path_flags import define_path
 from binaries.run_main import run_main
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("responses", None, "A folder OUT/<model_name>.", required=True)
-flags.DEFINE_string(
+define_path("responses", None, "A folder OUT/<model_name>.", required=True)
+define_path(
     "concepts", None, "Concept folder over the same sentences; default: the capture's."
 )
-flags.DEFINE_string(
-    "out", None, "Results go to OUT/<model_name>; default: where the responses are."
+define_path(
+    "out",
+    None,
+    "Results go to OUT/<model_name>; default: where the responses are.",
+    writes="folder",
 )
 flags.DEFINE_integer("num_per_concept", 1000, "As in find_experts; with --concepts.")
 flags.DEFINE_integer("data_seed", 1234, "As in find_experts; with --concepts.")
@@ -51,6 +55,7 @@ def main(argv: Sequence[str]) -> None:
     settings = settings_from_flags(ej.ScoreSettings)
     expertise = ej.score(FLAGS.responses, concepts, out, settings)
     if is_first():
+        expertise.folder.succeed()
         print(f"expertise: {expertise.folder.expertise_path}")
 
 

@@ -10,16 +10,19 @@ from pathlib import Path
 from absl import flags
 
 from binaries.common_flags import settings_from_flags, whole_numbers
+from binaries.path_flags import define_path, define_paths
 from binaries.run_main import run_main
 
 FLAGS = flags.FLAGS
-flags.DEFINE_multi_string(
+define_paths(
     "text",
     None,
     "A text file (a sentence a line), wordnet:FOLDER or brown:FOLDER; repeatable.",
     required=True,
 )
-flags.DEFINE_string("out", None, "Folder of the trained model.", required=True)
+define_path(
+    "out", None, "Folder of the trained model.", required=True, writes="local folder"
+)
 flags.DEFINE_integer("vocab_size", 4096, "Size of the BPE vocabulary.")
 flags.DEFINE_list(
     "sizes",
@@ -64,4 +67,4 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    run_main(main)
+    run_main(main, goes_on=True)

@@ -14,6 +14,7 @@ from expertjax.concepts.pool import ConceptSet, build_concept_set
 from expertjax.generation import generate as generate_room
 from expertjax.generation.interventions import Intervention, make_edit
 from expertjax.generation.settings import GenerateSettings
+from expertjax.home import user_path
 from expertjax.models.unit_edits import UnitEdit
 from expertjax.scoring import score as scoring_room
 from expertjax.scoring.settings import ScoreSettings
@@ -85,7 +86,7 @@ def load_concepts(
         and negative of one concept.
     """
     return build_concept_set(
-        read_concepts(Path(folder)),
+        read_concepts(user_path(folder)),
         num_per_concept,
         data_seed,
         as_listed=compat == "selfcond",

@@ -15,7 +15,15 @@ class InputError(ValueError):
 
 
 class Stopped(Exception):
-    """The job was asked to stop and did, between two blocks."""
+    """The job was asked to stop and did, between two blocks.
+
+    Attributes:
+      by_user: with Ctrl-C, and not by the machine.
+    """
+
+    def __init__(self, message: str, by_user: bool = False) -> None:
+        super().__init__(message)
+        self.by_user = by_user
 
 
 def join_problems(title: str, problems: list[str], limit: int = 20) -> str:

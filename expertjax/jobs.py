@@ -21,6 +21,7 @@ from expertjax.concepts.corpora import read_texts
 from expertjax.concepts.files import check_name
 from expertjax.concepts.pool import ConceptSet
 from expertjax.errors import InputError
+from expertjax.jax_settings import jax_settings
 from expertjax.probing import run as probing_room
 from expertjax.probing.run import ProbeResults
 from expertjax.probing.settings import ProbeSettings
@@ -91,6 +92,7 @@ class FindSettings:
         return processes.share(members, count, which)
 
 
+@jax_settings()
 def find_experts(
     models: Sequence[str],
     concepts: Path | str,
@@ -111,7 +113,7 @@ def find_experts(
       names: of the models or series; by default those of their folders.
 
     Returns:
-      the models' result folders, each marked with `_SUCCESS`.
+      the models' result folders, each marked with `_SUCCESS` where it was scored.
 
     Raises:
       InputError: see `load_model`, `load_concepts`, `capture`, `score`.
@@ -145,12 +147,14 @@ def find_experts(
             from expertjax.report.build import build_report  # brings matplotlib
 
             build_report(Expertise(folder), settings.gamma)
+        if "score" in settings.steps and processes.is_first():
             folder.succeed()
         processes.barrier("find_experts: finished")
         folders.append(folder)
     return folders
 
 
+@jax_settings()
 def capture_costs(
     models: Sequence[str],
     concepts: Path | str,
@@ -182,6 +186,7 @@ def capture_costs(
     return pd.DataFrame(rows)
 
 
+@jax_settings()
 def probe_models(
     models: Sequence[str],
     tasks: Sequence[Path | str],

@@ -9,6 +9,7 @@ from expertjax.capturing.prepare import prepare, write_tables
 from expertjax.capturing.settings import CaptureSettings
 from expertjax.checkpoints.load import Model
 from expertjax.concepts.pool import ConceptSet
+from expertjax.jax_settings import jax_settings
 from expertjax.runtime import mesh as meshes
 from expertjax.runtime import processes
 from expertjax.scoring.in_memory import score_in_memory
@@ -16,6 +17,7 @@ from expertjax.scoring.settings import ScoreSettings
 from expertjax.stores.folder import ResultFolder
 
 
+@jax_settings()
 def capture_and_score(
     model: Model,
     concepts: ConceptSet,

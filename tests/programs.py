@@ -25,16 +25,21 @@ def start(program: str, *args: str, **flags: Any) -> subprocess.Popen[str]:
     """
     command = [sys.executable, "-m", f"binaries.{program}", *args]
     command += [f"--{name}={value}" for name, value in flags.items()]
-    environment = dict(os.environ, JAX_PLATFORMS="cpu", HF_HUB_OFFLINE="1")
-    environment.pop("XLA_FLAGS", None)
     return subprocess.Popen(
         command,
         cwd=REPOSITORY,
-        env=environment,
+        env=environment(),
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
+
+
+def environment() -> dict[str, str]:
+    """The variables of a program that runs on one device, offline."""
+    variables = dict(os.environ, JAX_PLATFORMS="cpu", HF_HUB_OFFLINE="1")
+    variables.pop("XLA_FLAGS", None)
+    return variables
 
 
 def start_job(

@@ -22,12 +22,16 @@ def blocks(path: Path, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", path.read_text("utf-8"), re.S)
 
 
-@pytest.fixture(scope="module")
-def workplace(tiny_gpt2: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module", params=["float32", "bfloat16"])
+def workplace(
+    request: pytest.FixtureRequest,
+    tiny_gpt2: Model,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
     """A folder with a small result in the place of the quickstart's."""
     folder = tmp_path_factory.mktemp("docs")
     place = folder / "out" / "quickstart" / "gpt2_wordnet"
-    settings = ej.CaptureSettings(seq_len=SEQ_LEN)
+    settings = ej.CaptureSettings(seq_len=SEQ_LEN, store_dtype=request.param)
     responses = ej.capture(tiny_gpt2, tiny_concept_set(), place, settings)
     ej.score(responses).folder.succeed()
     return folder

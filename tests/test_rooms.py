@@ -12,6 +12,8 @@ PACKAGE = Path(__file__).parent.parent / "expertjax"
 ROOMS = (
     "errors",
     "typing",
+    "home",
+    "jax_settings",
     "models",
     "checkpoints",
     "concepts",

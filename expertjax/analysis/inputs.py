@@ -11,6 +11,7 @@ from expertjax.concepts.files import check_name
 from expertjax.concepts.wordnet import read_wordnet
 from expertjax.concepts.wordnet_groups import wordnet_groups
 from expertjax.errors import InputError, join_problems
+from expertjax.home import expand_home
 from expertjax.stores import paths
 
 _WORDNET = "wordnet:"
@@ -74,6 +75,7 @@ def read_groups(source: str, concepts: Sequence[str], depth: int = 0) -> pd.Data
     Raises:
       InputError: the file is not as expected, or no concept has a group.
     """
+    source = expand_home(source)
     if source.startswith(_WORDNET):
         return wordnet_groups(
             concepts, read_wordnet(source.removeprefix(_WORDNET)), depth

@@ -14,12 +14,14 @@ from expertjax.checkpoints.load import Model
 from expertjax.concepts.pool import ConceptSet
 from expertjax.concepts.spans import Span, token_spans
 from expertjax.errors import InputError
+from expertjax.jax_settings import jax_settings
 from expertjax.models.sites import UnitTable
 from expertjax.runtime import mesh as meshes
 
 _BATCH_TOKENS = 256  # their activations are there for all layers at a time
 
 
+@jax_settings()
 def token_activations(
     model: Model,
     texts: str | Sequence[str],

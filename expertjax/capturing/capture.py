@@ -15,6 +15,7 @@ from expertjax.capturing.steps import Steps
 from expertjax.checkpoints.load import Model
 from expertjax.concepts.pool import ConceptSet
 from expertjax.errors import InputError, Stopped
+from expertjax.jax_settings import jax_settings
 from expertjax.runtime import mesh as meshes
 from expertjax.runtime import processes, stopping
 from expertjax.runtime.host_memory import return_freed_memory
@@ -25,6 +26,7 @@ from expertjax.stores.ledger import Ledger
 MAX_WRITES = 3  # in flight; each holds one block in host memory
 
 
+@jax_settings()
 def capture(
     model: Model,
     concepts: ConceptSet,

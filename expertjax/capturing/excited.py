@@ -14,6 +14,7 @@ from expertjax.checkpoints.load import Model
 from expertjax.concepts.pool import ConceptSet
 from expertjax.concepts.spans import NOWHERE, Span, token_spans
 from expertjax.errors import InputError
+from expertjax.jax_settings import jax_settings
 from expertjax.models.sites import UnitTable
 from expertjax.runtime import mesh as meshes
 from expertjax.runtime import processes
@@ -47,6 +48,7 @@ class _Found:
     scale: np.ndarray
 
 
+@jax_settings()
 def write_excited(
     folder: ResultFolder, model: Model, k: int = 8, mesh: Mesh | None = None
 ) -> None:

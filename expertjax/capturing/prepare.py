@@ -2,12 +2,14 @@
 
 import concurrent.futures
 import dataclasses
+import sys
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from jax.sharding import Mesh
+from tqdm import tqdm
 
 from expertjax.capturing.batches import BatchPlan, choose_buckets, shard_rows
 from expertjax.capturing.operations import flops_per_token
@@ -15,10 +17,12 @@ from expertjax.capturing.settings import CaptureSettings
 from expertjax.checkpoints.load import Model, params_digest
 from expertjax.checkpoints.vocabulary import check_tokens
 from expertjax.concepts.pool import ConceptSet, sentence_digest
-from expertjax.concepts.tokens import TokenizedPool, tokenize
+from expertjax.concepts.tokens import TokenizedPool, tell_long, tokenize
 from expertjax.errors import InputError
+from expertjax.jax_settings import jax_settings
 from expertjax.models.sites import UnitTable
 from expertjax.runtime import mesh as meshes
+from expertjax.runtime import processes
 from expertjax.stores import arrays
 from expertjax.stores.folder import ResultFolder
 
@@ -87,6 +91,8 @@ def prepare(
 ) -> Prepared:
     """Tokenises, while the weights' fingerprint is taken, and checks what can be.
 
+    Says on the screen how many sentences of each concept are too long.
+
     Raises:
       InputError: settings that do not fit the model or the sentences.
     """
@@ -98,9 +104,13 @@ def prepare(
         arranged = background.submit(arrange, model, concepts, table, settings, mesh)
         digest = params_digest(model.params)
         prepared = arranged.result()
+    too_long = tell_long(concepts, prepared.pool, settings.seq_len)
+    if too_long and processes.is_first():
+        tqdm.write(f"{model.name}: {too_long}", file=sys.stderr)
     return dataclasses.replace(prepared, identity=_identity(prepared, digest))
 
 
+@jax_settings()
 def arrange(
     model: Model,
     concepts: ConceptSet,

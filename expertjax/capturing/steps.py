@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 from expertjax.capturing.batches import Batch
 from expertjax.capturing.pooling import pool_every_token, pool_fn
 from expertjax.capturing.prepare import Prepared
+from expertjax.jax_settings import jax_settings
 from expertjax.models.attention import Inputs
 from expertjax.models.edits import Probe
 from expertjax.models.family import Output
@@ -43,6 +44,7 @@ class Compiled:
             if shape not in self._compiled:
                 self._compiled[shape] = self._pool.submit(self._compile, shape)
 
+    @jax_settings()
     def __call__(self, batch: Batch) -> Any:
         """Starts a batch; what the step returns."""
         shape = batch.tokens.shape
@@ -54,6 +56,7 @@ class Compiled:
         inputs = (batch.tokens, batch.mask, batch.pooled)
         return [meshes.put(split, array) for array in inputs]
 
+    @jax_settings()
     def _compile(self, shape: tuple[int, int]) -> Any:
         tokens = jax.ShapeDtypeStruct(shape, jnp.int32)
         mask = jax.ShapeDtypeStruct(shape, jnp.bool_)

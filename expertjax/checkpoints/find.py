@@ -6,6 +6,7 @@ from pathlib import Path
 from expertjax.checkpoints.gguf_file import SUFFIX, find_gguf
 from expertjax.checkpoints.readers import PICKLE, has_weights
 from expertjax.errors import InputError
+from expertjax.home import user_path
 
 _WANTED = ["*.json", "*.safetensors", "*.txt", "*.model"]
 _CACHED = "models--"  # begins a repository's folder in the hub's cache
@@ -21,7 +22,7 @@ def find_checkpoint(model: str) -> Path:
     Raises:
       InputError: none of these, or one that cannot be had.
     """
-    path = Path(model).expanduser()
+    path = user_path(model)
     if path.is_dir():
         path = snapshot_of(path)
         if not (path / "config.json").is_file() and find_gguf(path) is None:
@@ -47,7 +48,7 @@ def checkpoint_name(model: str) -> str:
     folder in the hub's cache that of the repository; of "org/repo@revision"
     "repo-revision".
     """
-    path = Path(model).expanduser()
+    path = user_path(model)
     if path.exists():
         path = Path(os.path.abspath(path))
         repository = _repository(path)

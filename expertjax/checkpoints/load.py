@@ -22,6 +22,7 @@ from expertjax.checkpoints.formats import GENERATION, open_checkpoint
 from expertjax.checkpoints.json_file import write_json
 from expertjax.checkpoints.tokenizer import load_tokenizer, save_tokenizer
 from expertjax.errors import InputError
+from expertjax.jax_settings import jax_settings
 from expertjax.models.edits import Edit
 from expertjax.models.family import Family
 from expertjax.models.forward import Forward, Precision, check_precision
@@ -104,6 +105,7 @@ class Model:
         return Edit.identity(self.sites, self.num_layers)
 
 
+@jax_settings()
 def load_model(
     model: str,
     *,
@@ -218,6 +220,7 @@ def abstract_module(
     return nnx.split(nnx.eval_shape(lambda: build(rngs=nnx.Rngs(0))))
 
 
+@jax_settings()
 def save_huggingface(model: Model, folder: Path, dtype: Any = np.float32) -> None:
     """Writes an ordinary Hugging Face folder: config, safetensors, tokenizer."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -235,6 +238,7 @@ def save_huggingface(model: Model, folder: Path, dtype: Any = np.float32) -> Non
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
 
 
+@jax_settings()
 def save_converted(model: Model, folder: Path) -> None:
     """Writes config, tokenizer and an Orbax checkpoint of the parameters.
 

@@ -11,6 +11,7 @@ from expertjax.checkpoints.gguf_file import find_gguf
 from expertjax.checkpoints.readers import has_weights
 from expertjax.checkpoints.tokenizer import tokenizer_digest
 from expertjax.errors import InputError
+from expertjax.home import user_path
 
 _STEP = re.compile(r"(?:step|checkpoint)[-_]?(\d+)")
 
@@ -48,7 +49,7 @@ def expand(model: str, name: str | None = None) -> list[Member]:
     Raises:
       InputError: a checkpoint is not there, two are of the same step.
     """
-    folder = snapshot_of(Path(model).expanduser())
+    folder = snapshot_of(user_path(model))
     if folder.is_dir() and (steps := _steps(folder)):
         places = [*(path for _, path in steps), folder]
         return [

@@ -26,6 +26,7 @@ from expertjax.concepts.wordnet import read_licence, read_wordnet
 from expertjax.concepts.write import check_target, write_concepts
 from expertjax.concepts.wsd_xml import read_wsd
 from expertjax.errors import InputError
+from expertjax.home import user_path
 
 SOURCES = ("semcor", "wordnet", "wsd", "table", "selfcond")
 
@@ -93,8 +94,8 @@ def build_folder(
     """
     if bool(settings.tasks_share) != bool(tasks_out):
         raise InputError("--tasks_share and --tasks_out: give both or neither")
-    folders = [Path(out).absolute()]
-    folders += [Path(tasks_out).absolute()] if tasks_out else []
+    folders = [user_path(out).absolute()]
+    folders += [user_path(tasks_out).absolute()] if tasks_out else []
     if len({folder.resolve() for folder in folders}) < len(folders):
         raise InputError(f"--tasks_out={tasks_out} is --out; name another folder")
     for folder in folders:

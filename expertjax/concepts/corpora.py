@@ -10,6 +10,7 @@ from pathlib import Path
 from expertjax.concepts.glosses import as_sentence
 from expertjax.concepts.wordnet import read_synsets
 from expertjax.errors import InputError
+from expertjax.home import expand_home
 
 _BROWN_FILE = re.compile(r"c[a-r]\d\d")
 _CLOSING = frozenset([",", ".", ";", ":", "!", "?", ")", "]", "''"])
@@ -28,6 +29,7 @@ def read_texts(source: str) -> list[str]:
     Raises:
       InputError: the source is missing, empty, or not in its format.
     """
+    source = expand_home(source)
     kind, colon, folder = source.partition(":")
     if colon and kind == "wordnet":
         lines = _wordnet_lines(folder)

@@ -10,6 +10,7 @@ import csv
 import dataclasses
 import json
 import re
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,12 @@ _LABELS = ("positive", "negative")
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 # A name becomes part of a path: no separators, no leading dot, nothing hidden.
 _NAME = re.compile(r"[^\W_.][\w .,+'()&=@~!-]*", re.UNICODE)
+# Accents and vowel signs, which belong to the letter before; not those that show
+# nothing (joiners, variation selectors).
+_MARKS = ("Mn", "Mc")
+_UNSEEN = re.compile(
+    "[\u034f\u17b4\u17b5\u180b-\u180f\ufe00-\ufe0f\U000e0100-\U000e01ef]"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,11 +81,47 @@ def check_name(name: str, what: str) -> None:
     Raises:
       InputError: the name is not safe as one component of a path.
     """
-    if not _NAME.fullmatch(name) or name != name.strip():
+    bare = "".join(c for c in name if unicodedata.category(c) not in _MARKS)
+    good = _NAME.fullmatch(bare) and name[0] == bare[0] and name == name.strip()
+    if not good or _UNSEEN.search(name):
         raise InputError(
-            f"{what} {name!r} is no valid name: letters, digits and _ . , - + ' only, "
-            "beginning with a letter or digit"
+            f"{what} {name!r} is no valid name: letters with their marks, digits and "
+            "_ . , - + ' only, beginning with a letter or digit"
         )
+
+
+def parse_json(text: str) -> Any:
+    """What JSON says, where no object has a key twice.
+
+    Raises:
+      ValueError: no JSON, or a key that stands twice, of which the standard library
+        would keep the last.
+    """
+    return json.loads(text, object_pairs_hook=_distinct)
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"the key {twice!r} stands there twice; keep one")
+    return content
+
+
+def check_columns(found: Sequence[str], named: str) -> None:
+    """Refuses a table with a column twice, of which readers would keep the last.
+
+    Args:
+      found: its columns.
+      named: the file, for the error.
+
+    Raises:
+      InputError: names the column.
+    """
+    for column in found:
+        if found.count(column) > 1:
+            raise InputError(f"{named}: the column {column!r} stands there twice")
 
 
 def read_csv(
@@ -96,7 +139,7 @@ def read_csv(
       beyond the columns under the key None.
 
     Raises:
-      InputError: it cannot be read, or a column is missing.
+      InputError: it cannot be read, a column is missing or there twice.
     """
     named = f"{flag}={path}" if flag else str(path)
     try:
@@ -108,6 +151,7 @@ def read_csv(
                     f"{named}: expected the columns {','.join(columns)}; got "
                     f"{','.join(found) or 'nothing'}"
                 )
+            check_columns(found, named)
             return [(reader.line_num, row) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{named}: cannot be read as CSV ({error})") from error
@@ -117,6 +161,7 @@ def _read_list(path: Path) -> list[tuple[str, str]]:
     """[C] (group, name) of `concept_list.csv`."""
     rows = read_csv(path, ("group", "concept"))
     names: dict[tuple[str, str], None] = {}
+    alike: set[str] = set()  # some file systems take two spellings for one name
     problems = []
     for line, row in rows:
         group, name = row["group"] or "", row["concept"] or ""
@@ -127,8 +172,10 @@ def _read_list(path: Path) -> list[tuple[str, str]]:
                 problems.append(str(error))
         if None in row:
             problems.append(f"line {line}: has more than {len(row) - 1} columns")
-        if (group, name) in names:
+        key = unicodedata.normalize("NFC", f"{group}/{name}")
+        if key in alike:
             problems.append(f"line {line}: {group}/{name} is listed twice")
+        alike.add(key)
         names[group, name] = None
     if not rows:
         problems.append("no concept is listed")
@@ -139,7 +186,7 @@ def _read_list(path: Path) -> list[tuple[str, str]]:
 
 def _read_concept(path: Path, group: str, name: str) -> Concept:
     try:
-        content = json.loads(path.read_text("utf-8-sig"))
+        content = parse_json(path.read_text("utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: cannot be read as JSON ({error})") from error
     content = content if isinstance(content, dict) else {}

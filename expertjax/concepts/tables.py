@@ -9,14 +9,13 @@ negatives either way take the other concepts' positives.
 import collections
 import csv
 import io
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from expertjax.concepts.drafts import NONE, Draft, Drafts
-from expertjax.concepts.files import check_name
+from expertjax.concepts.files import check_columns, check_name, parse_json
 from expertjax.concepts.settings import BuildSettings
 from expertjax.errors import InputError, join_problems
 
@@ -119,6 +118,7 @@ def _read_csv(path: Path, text: str) -> Iterator[tuple[int, Row]]:
             f"{path}: expected the columns text,concept (and group,label where "
             f"wanted); got {','.join(columns) or 'nothing'}"
         )
+    check_columns(columns, str(path))
     for row in reader:
         if None in row:
             raise InputError(
@@ -132,7 +132,7 @@ def _read_jsonl(path: Path, text: str) -> Iterator[tuple[int, Row]]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = parse_json(line)
         except (ValueError, RecursionError) as error:
             raise InputError(f"{path}, line {number}: no JSON ({error})") from error
         if not isinstance(row, dict) or not isinstance(row.get("text"), str):

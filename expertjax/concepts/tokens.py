@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from expertjax.concepts.pool import ConceptSet
-from expertjax.errors import InputError
+from expertjax.errors import InputError, join_problems
 
 Long = Literal["drop", "truncate"]
 SpecialTokens = Literal["include", "exclude"]
@@ -166,6 +166,36 @@ def tokenize(
         num_truncated=int((too_long & ~is_dropped).sum()),
         pad_id=_pad_id(tokenizer),
     )
+
+
+def tell_long(concepts: ConceptSet, pool: TokenizedPool, seq_len: int) -> str:
+    """What a user has to know of sentences that were too long; "" if none were.
+
+    Args:
+      concepts: as they were before `tokenize`.
+      pool: what it made of them.
+      seq_len: that it was given.
+    """
+    if pool.num_truncated:
+        return f"--seq_len={seq_len}: {pool.num_truncated} longer sentences are cut"
+    if not pool.dropped:
+        return ""
+    lost = []
+    for key, all_, kept in zip(
+        concepts.keys, concepts.members, pool.concepts.members, strict=True
+    ):
+        positives = all_.num_positives - kept.num_positives
+        negatives = all_.num_negatives - kept.num_negatives
+        line = (
+            f"{key}: {positives} of {all_.num_positives} positives, "
+            f"{negatives} of {all_.num_negatives} negatives"
+        )
+        lost.append((-positives - negatives, line))
+    title = (
+        f"--seq_len={seq_len}: {len(pool.dropped)} of {len(concepts.sentences)} "
+        "sentences are longer and left out:"
+    )
+    return join_problems(title, [line for less, line in sorted(lost) if less])
 
 
 def _pad_id(tokenizer: Any) -> int:

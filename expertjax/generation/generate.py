@@ -22,6 +22,7 @@ from expertjax.generation.texts import (
     count_written,
     read_prompt,
 )
+from expertjax.jax_settings import jax_settings
 from expertjax.models.edits import Edit
 from expertjax.models.unit_edits import UnitEdit
 
@@ -38,6 +39,7 @@ class _Text:
     seed: int
 
 
+@jax_settings()
 def generate(
     model: Model,
     prompts: Sequence[str],

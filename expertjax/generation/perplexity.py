@@ -13,6 +13,7 @@ from expertjax.checkpoints.load import Model
 from expertjax.checkpoints.vocabulary import check_tokens
 from expertjax.concepts.tokens import whole_texts
 from expertjax.errors import InputError
+from expertjax.jax_settings import jax_settings
 from expertjax.models.attention import Inputs
 from expertjax.models.forward import Forward
 from expertjax.typing import Array
@@ -43,6 +44,7 @@ def perplexity(model: Model, texts: Sequence[str]) -> np.ndarray:
         return np.exp(-total / np.where(count > 0, count, np.nan))
 
 
+@jax_settings()
 def log_likelihood(model: Model, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """The log-probability of each text given its first token, and its tokens.
 
@@ -76,6 +78,7 @@ class Likelihood(NamedTuple):
     num_bytes: int
 
 
+@jax_settings()
 def text_likelihood(model: Model, texts: Sequence[str]) -> Likelihood:
     """The perplexity of some texts taken together, and their bits per byte.
 

@@ -1,8 +1,8 @@
 """How many positives and negatives the imported concepts had, and which."""
 
 import dataclasses
+import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -10,8 +10,9 @@ import pandas as pd
 from expertjax.capturing.prepare import write_sentences
 from expertjax.concepts.files import read_concepts
 from expertjax.concepts.pool import ConceptSet, build_concept_set
-from expertjax.concepts.tokens import tokenize
+from expertjax.concepts.tokens import tell_long, tokenize
 from expertjax.errors import InputError, join_problems
+from expertjax.home import user_path
 from expertjax.importing.settings import ImportSettings
 from expertjax.stores.folder import ResultFolder
 
@@ -60,7 +61,7 @@ def read_labels(
     if not settings.concepts:
         shapes = [(settings.n_pos, settings.n_neg)] * len(keys)
         return Labels(tuple(keys), shapes)
-    every = read_concepts(Path(settings.concepts))
+    every = read_concepts(user_path(settings.concepts))
     missing = sorted(set(keys) - {concept.key for concept in every})
     if missing:
         raise InputError(
@@ -78,6 +79,9 @@ def read_labels(
     dropped = None
     if load_tokenizer:
         pool = tokenize(concepts, load_tokenizer(), seq_len=settings.seq_len)
+        too_long = tell_long(concepts, pool, settings.seq_len)
+        if too_long:
+            print(too_long, file=sys.stderr)
         concepts, dropped = pool.concepts, pool.dropped
         n_tokens = pd.Series(pool.lengths)
     shapes = [(m.num_positives, m.num_negatives) for m in concepts.members]

@@ -195,7 +195,8 @@ class Tap:
             self.cache = Cache(keys, values, jnp.int32(0))
             return keys, values
         keys, values, length = self.cache
-        start = (0, length, 0, 0)
+        zero = jnp.zeros_like(length)  # all of one type, also where integers are wide
+        start = (zero, length, zero, zero)
         keys = jax.lax.dynamic_update_slice(keys, k_BxTxGxK.astype(keys.dtype), start)
         values = jax.lax.dynamic_update_slice(
             values, v_BxTxGxK.astype(values.dtype), start

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from expertjax.errors import InputError
+from expertjax.home import user_path
 from expertjax.models.edits import Edit
 from expertjax.models.sites import Site
 
@@ -73,7 +74,7 @@ class UnitEdit:
             **{name: getattr(self, name).tolist() for name in _ARRAYS},
             "about": self.about,
         }
-        Path(path).write_text(json.dumps(content), "utf-8")
+        user_path(path).write_text(json.dumps(content), "utf-8")
 
     @classmethod
     def load(cls, path: Path | str) -> "UnitEdit":
@@ -83,7 +84,7 @@ class UnitEdit:
           InputError: missing or damaged.
         """
         try:
-            content = json.loads(Path(path).read_text("utf-8"))
+            content = json.loads(user_path(path).read_text("utf-8"))
             site = [str(name) for name in content["site"]]
             arrays: dict[str, Any] = {
                 name: np.array(content[name], kind) for name, kind in _ARRAYS.items()

@@ -27,6 +27,7 @@ from expertjax.checkpoints.series import Member
 from expertjax.concepts.pool import ConceptSet
 from expertjax.errors import InputError
 from expertjax.generation.perplexity import text_likelihood
+from expertjax.jax_settings import jax_settings
 from expertjax.probing import probes
 from expertjax.probing.representations import represent
 from expertjax.probing.settings import ProbeSettings
@@ -85,6 +86,7 @@ def probe(
     )
 
 
+@jax_settings()
 def probe_model(
     model: Model,
     tasks: TaskSet,
@@ -126,6 +128,7 @@ def probe_model(
     return ProbeResults(table, _models_table([row]))
 
 
+@jax_settings()
 def probe_models(
     members: Sequence[Member],
     load: Callable[[Member], Model],

@@ -14,6 +14,7 @@ from expertjax.concepts.files import check_name, read_concepts, read_csv
 from expertjax.concepts.pool import ConceptSet, build_concept_set
 from expertjax.concepts.repeated import one_spaced
 from expertjax.errors import InputError, join_problems
+from expertjax.home import user_path
 from expertjax.probing.settings import ProbeSettings
 
 TRAIN, VALIDATION, TEST = range(3)
@@ -110,7 +111,7 @@ def _read(
     source: ConceptSet | Path | str, settings: ProbeSettings
 ) -> Iterator[_Labelled]:
     if not isinstance(source, ConceptSet):
-        path = Path(source)
+        path = user_path(source)
         if path.suffix == ".csv":
             yield _read_table(path, settings)
             return

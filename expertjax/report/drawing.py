@@ -1,6 +1,7 @@
 """The look that all figures share: size, axes, ticks, legend, files."""
 
 import io
+import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -33,6 +34,13 @@ _LEGEND: dict[str, Any] = {
 
 class Drawing(Figure):
     """A figure that notebooks show without pyplot."""
+
+    def savefig(self, *args: Any, **options: Any) -> None:
+        """As matplotlib's; names in a script that its fonts lack become boxes."""
+        with warnings.catch_warnings():
+            # One warning for each letter would bury what a program has to say.
+            warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font")
+            super().savefig(*args, **options)
 
     def _repr_png_(self) -> bytes:
         return png(self)

@@ -124,14 +124,6 @@ def in_order(action: Callable[[], object]) -> None:
         action()
 
 
-def any_of(flag: bool) -> bool:
-    """Is it true in any process? All have to ask."""
-    if jax.process_count() == 1:
-        return flag
-    with _together():
-        return bool(multihost_utils.process_allgather(np.array(flag)).any())
-
-
 def barrier(name: str) -> None:
     """Waits for all processes."""
     if jax.process_count() > 1:

@@ -6,40 +6,54 @@ from collections.abc import Iterator
 
 from expertjax.errors import Stopped
 
-_asked = False
+_asked = 0  # the signal's number
 
 
 @contextlib.contextmanager
-def stop_on_sigterm() -> Iterator[None]:
+def stop_on_signals(ctrl_c: bool = False) -> Iterator[None]:
     """While this lasts, SIGTERM is heard by `check` only.
 
     Preemptible machines send it some time before they end. To be entered in the main
     thread.
+
+    Args:
+      ctrl_c: is that heard likewise, the first time? In a job of several processes,
+        which had better stop together; one alone may end at once, at any moment.
     """
     global _asked
-    _asked = False
+    _asked = 0
 
     def ask(number: int, frame: object) -> None:
         global _asked
-        _asked = True
+        if number == signal.SIGINT == _asked:
+            raise KeyboardInterrupt
+        _asked = number
 
-    before = signal.signal(signal.SIGTERM, ask)
+    heard = [signal.SIGTERM, *([signal.SIGINT] if ctrl_c else [])]
+    before = {number: signal.signal(number, ask) for number in heard}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def check() -> None:
     """To be called where all work so far is safe, by all processes together.
 
     Raises:
-      Stopped: SIGTERM has arrived, here or at another process.
+      Stopped: a signal has arrived, here or at another process.
     """
-    from expertjax.runtime import processes  # brings JAX, which --help does without
+    import numpy as np  # which --help does without, and without JAX
 
-    if processes.any_of(_asked):
-        raise Stopped("stopped by SIGTERM; the same command goes on from here")
+    from expertjax.runtime import processes
+
+    number = int(processes.largest(np.array(_asked, np.int32)))
+    if number:
+        name = "Ctrl-C" if number == signal.SIGINT else "SIGTERM"
+        raise Stopped(
+            f"stopped by {name}; the same command goes on from here", name == "Ctrl-C"
+        )
 
 
 def check_alone() -> None:

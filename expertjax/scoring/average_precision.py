@@ -4,9 +4,11 @@ import numpy as np
 
 from expertjax.concepts.pool import Membership
 from expertjax.errors import InputError
+from expertjax.jax_settings import jax_settings
 from expertjax.scoring.blocks import Kernel, make_scorer
 
 
+@jax_settings()
 def average_precision(
     responses: np.ndarray,
     labels: np.ndarray,

@@ -25,6 +25,7 @@ from expertjax.scoring.lanes import (
     prefetch,
     vectorized,
 )
+from expertjax.scoring.native import native
 from expertjax.scoring.network import sort_tile, tile_rows
 from expertjax.scoring.summary import MAGNITUDE, METRICS, SIGN, STRIDE, summarize
 from expertjax.scoring.ties import gap_and_rate
@@ -128,7 +129,7 @@ def _extend_range(bits: Rows, row: Any, low: Rows, high: Rows) -> None:
     low[0] = minimum(low[0], magnitude.where(magnitude > 0, int(MAGNITUDE)))
 
 
-@numba.njit(cache=True, nogil=True)
+@native(nogil=True)
 def _fill_tiles(x_NxU, rows, start, tiles, bits, low, high):  # type: ignore[no-untyped-def]
     """Some rows of the responses into [groups, N, LANES], beginning at `start`.
 
@@ -153,7 +154,7 @@ def _fill_tiles(x_NxU, rows, start, tiles, bits, low, high):  # type: ignore[no-
             _extend_range((bits[g], i, low[g], high[g]))
 
 
-@numba.njit(cache=True, nogil=True)
+@native(nogil=True)
 def _score_tile(x, bits, rows, bounds, low, tolerance, out):  # type: ignore[no-untyped-def]
     """All concepts of sixteen units.
 
@@ -199,7 +200,7 @@ def _score_tile(x, bits, rows, bounds, low, tolerance, out):  # type: ignore[no-
             )  # fmt: skip
 
 
-@numba.njit(cache=True, nogil=True)
+@native(nogil=True)
 def _set_ties(ties, n, shift, of_pos, of_neg, tolerance):  # type: ignore[no-untyped-def]
     """The gap and the rate of each lane (see `ties.gap_and_rate`), from its sums."""
     for lane in range(LANES):
@@ -230,7 +231,7 @@ def _encoder(label: int) -> Any:
 _encode_negative, _encode_positive = _encoder(0), _encoder(1)
 
 
-@numba.njit(cache=True, nogil=True)
+@native(nogil=True)
 def _encode_all(x, bits, rows, low, shift, tile, label):  # type: ignore[no-untyped-def]
     """Keys of one class into the tile; returns the sums of values and squares."""
     sums = np.zeros((2, LANES), np.float64)
@@ -333,7 +334,7 @@ _decode_row = vectorized(_store_decoded)
 _run_of_numbers = numba.njit(_run)
 
 
-@numba.njit(cache=True, nogil=True)
+@native(nogil=True)
 def _scan(tile, n, num_pos, marks):  # type: ignore[no-untyped-def]
     """Sums of precisions over positives, and of pairs won, in ascending order.
 
@@ -357,7 +358,7 @@ def _scan(tile, n, num_pos, marks):  # type: ignore[no-untyped-def]
     return _finish(n, num_pos, counts, sums, marks)
 
 
-@numba.njit(cache=True, nogil=True)
+@native(nogil=True)
 def _scan_near(tile, n, num_pos, marks, low, ties):  # type: ignore[no-untyped-def]
     """The same where near-ties are ties: [2, LANES] gaps and rates."""
     sizes, counts, sums = _new_sums(n, num_pos)
@@ -374,7 +375,7 @@ def _scan_near(tile, n, num_pos, marks, low, ties):  # type: ignore[no-untyped-d
     return _finish(n, num_pos, counts, sums, marks)
 
 
-@numba.njit(cache=True, nogil=True)
+@native(nogil=True)
 def _new_sums(n, num_pos):  # type: ignore[no-untyped-def]
     """Sizes; counts (positives, those below the threshold, its row, row); sums."""
     sizes = np.empty((2, LANES), np.float32)
@@ -382,7 +383,7 @@ def _new_sums(n, num_pos):  # type: ignore[no-untyped-def]
     return sizes, np.zeros((4, LANES), np.float32), np.zeros((3, LANES), np.float64)
 
 
-@numba.njit(cache=True, nogil=True)
+@native(nogil=True)
 def _finish(n, num_pos, counts, sums, marks):  # type: ignore[no-untyped-def]
     """The sums with those of the last threshold."""
     marks[-(-n // STRIDE)] = counts[0]

@@ -8,10 +8,10 @@ the sorted sentences does all resamplings.
 
 from collections.abc import Sequence
 
-import numba
 import numpy as np
 
 from expertjax.concepts.pool import Membership
+from expertjax.scoring.native import native
 from expertjax.scoring.ties import is_first_of_sorted
 
 _BOUNDS = (2.5, 97.5)
@@ -82,7 +82,7 @@ class Intervals:
         return ends
 
 
-@numba.njit(cache=True, nogil=True)
+@native(nogil=True)
 def _resampled_ap(is_last, order, num_pos, pos, neg, weight, ap):  # type: ignore[no-untyped-def]
     """AP of one unit under all resamplings.
 

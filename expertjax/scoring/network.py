@@ -11,9 +11,8 @@ four to seven rows, so that little has to be filled up: a quarter at most.
 from collections.abc import Sequence
 from typing import Any
 
-import numba
-
 from expertjax.scoring.lanes import Rows, maximum, minimum, vectorized
+from expertjax.scoring.native import native
 
 _CACHED_ROWS = 256  # of 64 bytes: half of a usual first-level cache
 
@@ -62,7 +61,7 @@ _halve_2, _halve_4, _halve_8 = map(_exchange, (_HALVE_2, _HALVE_4, _HALVE_8))
 _mirror_4, _mirror_8 = map(_exchange, (_MIRROR_4, _MIRROR_8))
 
 
-@numba.njit(cache=True)
+@native()
 def tile_rows(n):  # type: ignore[no-untyped-def]
     """(rows, first): the rows of a tile for n keys, and of its first runs.
 
@@ -78,7 +77,7 @@ def tile_rows(n):  # type: ignore[no-untyped-def]
     return best, best_first
 
 
-@numba.njit(cache=True)
+@native()
 def sort_tile(tile, rows, first):  # type: ignore[no-untyped-def]
     """Sorts every column in ascending order, in place.
 
@@ -105,7 +104,7 @@ def sort_tile(tile, rows, first):  # type: ignore[no-untyped-def]
         size *= 2
 
 
-@numba.njit(cache=True)
+@native()
 def _merge(tile, start, size, first):  # type: ignore[no-untyped-def]
     """Merges two ascending runs of size / 2 rows."""
     last = start + size - 1
@@ -136,7 +135,7 @@ def _merge(tile, start, size, first):  # type: ignore[no-untyped-def]
         _finish(tile, run, run + block, distance, first)
 
 
-@numba.njit(cache=True)
+@native()
 def _finish(tile, start, stop, distance, first):  # type: ignore[no-untyped-def]
     """Compares rows at distance, distance / 2, ..., first; sorts the first runs."""
     while distance >= 4 * first:
@@ -154,7 +153,7 @@ def _finish(tile, start, stop, distance, first):  # type: ignore[no-untyped-def]
     _sort_first(tile, start, stop, first)
 
 
-@numba.njit(cache=True)
+@native()
 def _halve_thrice(tile, start, stop, distance):  # type: ignore[no-untyped-def]
     """Compares rows at distance, half and a quarter of it, in one pass."""
     q = distance // 4
@@ -164,7 +163,7 @@ def _halve_thrice(tile, start, stop, distance):  # type: ignore[no-untyped-def]
             _halve_8((tile, *rows, i + 4 * q, i + 5 * q, i + 6 * q, i + 7 * q))
 
 
-@numba.njit(cache=True)
+@native()
 def _sort_first(tile, start, stop, first):  # type: ignore[no-untyped-def]
     """Sorts each block of `first` rows."""
     if first == 4:

@@ -15,10 +15,11 @@ import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-import numba
 import numpy as np
 import pandas as pd
 from scipy.special import gammaln, log_ndtr, ndtri_exp
+
+from expertjax.scoring.native import native
 
 FAMILY_WISE = 0.05  # the probability that any unit reaches the threshold by luck
 # Tilts in standard deviations of AP; none is zero, where the formula is 0 / 0.
@@ -126,7 +127,7 @@ def _least(ap: np.ndarray, mass: np.ndarray, tails: np.ndarray) -> np.ndarray:
     return np.append(ap, np.inf)[np.where(place > np.flatnonzero(mass)[-1], -1, place)]
 
 
-@numba.njit(cache=True, nogil=True)
+@native(nogil=True)
 def _walk(n_pos, n_neg, steps):  # type: ignore[no-untyped-def]
     """[steps + n_pos + 1] probabilities of n_pos precisions, in steps, summed up."""
     width = steps + n_pos + 1
@@ -187,7 +188,7 @@ def _interpolate(x: np.ndarray, xp: np.ndarray, yp: np.ndarray) -> np.ndarray:
     return total
 
 
-@numba.njit(cache=True, nogil=True)
+@native(nogil=True)
 def _cumulants(n_pos, n_neg, first, step, count):  # type: ignore[no-untyped-def]
     """Cumulant generating function of AP - chance and two derivatives.
 

@@ -10,6 +10,7 @@ from jax.sharding import Mesh
 from tqdm import tqdm
 
 from expertjax.concepts.pool import ConceptSet
+from expertjax.jax_settings import jax_settings
 from expertjax.runtime import processes, stopping
 from expertjax.scoring import labels
 from expertjax.scoring.run import Bounds, Scoring, unit_blocks
@@ -18,6 +19,7 @@ from expertjax.stores import arrays
 from expertjax.stores.folder import ResultFolder
 
 
+@jax_settings()
 def score(
     responses: ResultFolder,
     concepts: ConceptSet | None = None,

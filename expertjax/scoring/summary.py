@@ -1,7 +1,8 @@
 """From one unit's sorted sentences and their sums to its metrics, compiled."""
 
-import numba
 import numpy as np
+
+from expertjax.scoring.native import native
 
 # The order of `summarize`; formulas as in `metrics`.
 METRICS = (
@@ -13,7 +14,7 @@ MAGNITUDE = np.int32(0x7FFFFFFF)  # all bits of a float but the sign
 SIGN = np.int32(-(2**31))
 
 
-@numba.njit(cache=True)
+@native()
 def summarize(keys, marks, n, num_pos, low, precisions, sums, ties, out):  # type: ignore[no-untyped-def]
     """Writes all metrics of one unit and concept.
 
@@ -48,7 +49,7 @@ def summarize(keys, marks, n, num_pos, low, precisions, sums, ties, out):  # typ
     out[10] = _accuracy(keys, marks, n, num_pos, threshold, low, ties)
 
 
-@numba.njit(cache=True)
+@native()
 def _percentile(keys, marks, n, count, label, q, low):  # type: ignore[no-untyped-def]
     """Percentile of one class, interpolated linearly."""
     place = (count - 1) * (q / 100)
@@ -60,7 +61,7 @@ def _percentile(keys, marks, n, count, label, q, low):  # type: ignore[no-untype
     return below + (above - below) * (place - rank)
 
 
-@numba.njit(cache=True)
+@native()
 def _find(keys, marks, n, label, rank):  # type: ignore[no-untyped-def]
     """The place of the rank-th sentence (from 0) of a class."""
     first, last = 0, -(-n // STRIDE)
@@ -79,7 +80,7 @@ def _find(keys, marks, n, label, rank):  # type: ignore[no-untyped-def]
     return place
 
 
-@numba.njit(cache=True)
+@native()
 def _accuracy(keys, marks, n, num_pos, threshold, low, ties):  # type: ignore[no-untyped-def]
     """Share of positives above, and negatives not above, a number (float32)."""
     code = _encode(threshold, low)
@@ -98,7 +99,7 @@ def _accuracy(keys, marks, n, num_pos, threshold, low, ties):  # type: ignore[no
     return (num_pos - tp + first - tp) / n
 
 
-@numba.njit(cache=True)
+@native()
 def _end_of_tie(keys, n, place, low, ties):  # type: ignore[no-untyped-def]
     """The first place from `place` on that is not tied with the one before it."""
     if place == 0:
@@ -120,7 +121,7 @@ def _end_of_tie(keys, n, place, low, ties):  # type: ignore[no-untyped-def]
     return place
 
 
-@numba.njit(cache=True)
+@native()
 def _encode(threshold, low):  # type: ignore[no-untyped-def]
     """The highest code of a response that is not above the threshold."""
     bits = np.array([threshold], np.float32).view(np.int32)[0]
@@ -131,7 +132,7 @@ def _encode(threshold, low):  # type: ignore[no-untyped-def]
     return code
 
 
-@numba.njit(cache=True)
+@native()
 def _decode(key, low):  # type: ignore[no-untyped-def]
     """The response of a key, float64."""
     code = key >> 1

@@ -20,9 +20,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numba
 import numpy as np
 
+from expertjax.scoring.native import native
 from expertjax.typing import Array
 
 TOLERANCE = 3e-5  # docs/agreement.md says why
@@ -31,7 +31,7 @@ LEAST_DEVIATION = 1 / 32  # of the mean's magnitude
 _LEAST_WIDTH = 1e-36  # below, a chain is not cut: its inverse has to be finite
 
 
-@numba.njit(cache=True)
+@native()
 def gap_and_rate(mean, std, tolerance):  # type: ignore[no-untyped-def]
     """The gap, and the inverse of a threshold's largest width; float32 numbers.
 
@@ -46,7 +46,7 @@ def gap_and_rate(mean, std, tolerance):  # type: ignore[no-untyped-def]
     return np.float32(gap), np.float32(rate)
 
 
-@numba.njit(cache=True)
+@native()
 def is_first_of_sorted(x, tolerance):  # type: ignore[no-untyped-def]
     """[n] bool: where a threshold begins among ascending float32 responses."""
     first = np.ones(len(x), np.bool_)

@@ -16,9 +16,10 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from expertjax.errors import InputError
+from expertjax.home import expand_home
 
 _BUCKETS = "gs://"
 # Two letters at least: C: is a drive.
@@ -30,16 +31,16 @@ def as_path(path: Path | str) -> Path:
 
     Raises:
       InputError: another scheme than gs://, packages for it that are not installed,
-        or a bucket that cannot be reached.
+        or a bucket that cannot be reached; a home folder that is nobody's.
     """
-    text = os.fspath(path)
+    text = expand_home(os.fspath(path))
     if isinstance(path, Path) and re.match("gs:/[^/]", text):
         raise InputError(
             f"{text}: pathlib has made one slash of two; give a str, gs://bucket/..."
         )
     scheme = _SCHEME.match(text)
     if not scheme:
-        return Path(path)
+        return Path(text)
     bucket, key = _split(text)
     if not bucket:
         raise InputError(f"{text}: expected a local path or gs://bucket/...")
@@ -108,6 +109,47 @@ def make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
 
 
+def try_output(
+    path: Path | str, flag: str, kind: Literal["folder", "local folder", "file"]
+) -> None:
+    """Refuses an output that could not be written, before any work is done.
+
+    Leaves nothing behind: missing folders are made by who writes.
+
+    Args:
+      path: of a folder, which may be there already, or a file, which is replaced.
+      flag: that gave it, for errors.
+      kind: what is to be written.
+
+    Raises:
+      InputError: it cannot be written; says why.
+    """
+    named, path = f"{flag}={path}", as_path(path)
+    if not is_local(path):
+        if kind == "local folder":
+            raise InputError(f"{named}: expected a local folder")
+        trial = path.with_name(f"{path.name}.trial-{os.getpid()}")
+        with _explained(f"{named}: cannot be written", "check the permissions"):
+            trial.write_bytes(b"")
+            trial.unlink()
+        return
+    try:
+        if path.exists() and path.is_dir() == (kind == "file"):
+            found, wanted = ("folder", "file") if kind == "file" else ("file", "folder")
+            raise InputError(f"{named}: is a {found}; expected the name of a {wanted}")
+        place = path.absolute()
+        place = place.parent if kind == "file" else place
+        while not os.path.lexists(place):
+            place = place.parent
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"{named}: cannot be written ({error.strerror or error}); choose another "
+            f"{flag} or mend it"
+        ) from error
+
+
 def names(folder: Path) -> set[str]:
     """The names in a folder; none if it is not there."""
     try:
@@ -150,7 +192,10 @@ def remove_folder(path: Path) -> None:
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Writes a small file whole or not at all, and down to the disk."""
+    """Writes a small file whole or not at all, and down to the disk.
+
+    Its folder has to be there.
+    """
     with aside(path) as temporary, temporary.open("wb") as file:
         file.write(content.encode() if isinstance(content, str) else content)
         file.flush()

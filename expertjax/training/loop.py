@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from expertjax.checkpoints.load import Model, abstract_module, save_huggingface
 from expertjax.errors import InputError
+from expertjax.jax_settings import jax_settings
 from expertjax.models import gpt2
 from expertjax.models.attention import Inputs
 from expertjax.models.forward import Forward
@@ -29,6 +30,7 @@ from expertjax.training.settings import TrainSettings
 from expertjax.typing import Array
 
 
+@jax_settings()
 def train(
     lines: Sequence[str],
     out: Path,

@@ -407,7 +407,7 @@ CASES = [
     ("flagfile", "missing_flagfile", "none.flags"),
     ("gamma", "gamma_that_makes_no_sense", "--gamma=1.5*range"),
     ("model name", "model_name_that_leaves_the_folder", "--model_name '../x' is no"),
-    ("file as out", "out_that_is_a_file", "--out: the folder */out/tiny-gpt2 cannot"),
+    ("file as out", "out_that_is_a_file", "--out=*/out: is a file; expected the name"),
     ("other run", "store_of_another_run", "--out: *pooling: there 'max', here 'mean'"),
     (
         "other model",

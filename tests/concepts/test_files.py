@@ -73,6 +73,7 @@ def test_a_missing_folder_or_list_is_named(tmp_path: Path):
         (b"name,kind\ncrow,sense\n", "expected the columns group,concept; got name"),
         (b"group;concept\nsense;crow\n", "expected the columns group,concept"),
         (b"group,concept\n", "no concept is listed"),
+        (b"group,concept,group\nx,crow,y\n", "the column 'group' stands there twice"),
         (b'group,concept\nsense,"crow\n', "cannot be read as CSV"),
         (b'group,concept\nsense,"crow"s\n', "cannot be read as CSV"),
         (b"group,concept\nsense,\xff\xfe\n", "cannot be read as CSV"),
@@ -156,6 +157,11 @@ def without(*path: str) -> Change:
     return change
 
 
+def twice(value: dict[str, Any], key: str) -> str:
+    """The concept as JSON where one key stands twice."""
+    return json.dumps(value).replace(key, f'{key} ["First."], {key}', 1)
+
+
 def having(label: str, sentences: Any) -> Change:
     def change(value: dict[str, Any]) -> dict[str, Any]:
         value["sentences"][label] = sentences
@@ -170,6 +176,8 @@ def having(label: str, sentences: Any) -> Change:
         (lambda _: "{", "cannot be read as JSON"),
         (lambda _: "", "cannot be read as JSON"),
         (lambda _: "[" * 100_000, "cannot be read as JSON"),
+        (lambda v: twice(v, '"group": '), "the key 'group' stands there twice"),
+        (lambda v: twice(v, '"positive": '), "the key 'positive' stands there twice"),
         (lambda _: None, "missing: concept, group, sentences.positive"),
         (lambda _: ["sentences"], "missing: concept, group, sentences.positive"),
         (without("concept"), "missing: concept"),
@@ -217,3 +225,26 @@ def test_all_problems_of_all_concepts_are_told_together(tmp_path: Path):
     assert "rook.json: cannot be read as JSON" in message
     assert "daw.json: expected the keys" in message
     assert "jay" not in message
+
+
+@pytest.mark.parametrize(
+    "name", ["हिन्दी", "ไทย", "mu\u0301sica", "a\u0308 b", "е\u0308"]
+)
+def test_letters_may_have_marks(tmp_path: Path, name: str):
+    check_name(name, "concept")
+    write_folder(tmp_path, f"भाषा/{name}")
+    assert [one.key for one in read_concepts(tmp_path)] == [f"भाषा/{name}"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["\u0301a", " \u0301a", "a\ufe0f", "a\u034f", "a\u200db", "a\u202eb", "\u0301"],
+)
+def test_marks_alone_and_what_shows_nothing_are_refused(name: str):
+    with pytest.raises(InputError, match="letters with their marks"):
+        check_name(name, "concept")
+
+
+def test_two_spellings_of_a_name_are_one(tmp_path: Path):
+    write_folder(tmp_path, "sense/m\u00fasica", "sense/mu\u0301sica")
+    assert "line 3: sense/mu\u0301sica is listed twice" in refusal(tmp_path)

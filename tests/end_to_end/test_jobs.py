@@ -94,6 +94,20 @@ def test_sigterm_to_one_ends_both_after_the_same_block(
         assert_same(contents(tmp_path / NAME), contents(alone))
 
 
+def test_ctrl_c_at_one_ends_both_after_the_same_block(
+    job: dict[str, Any], alone: Path, tmp_path: Path
+) -> None:
+    running = start_job("find_experts", **job, out=tmp_path)
+    wait_for(lambda: len(marks(tmp_path / NAME, "responses")) >= 2, running)
+    running[0].send_signal(signal.SIGINT)
+    said = finish(*running, status=130)
+    line = "stopped by Ctrl-C; the same command goes on from here"
+    assert all(line in text and "Traceback" not in text for text in said)
+    after = marks(tmp_path / NAME, "responses")
+    assert after == list(range(len(after))) and len(after) % 2 == 0
+    assert len(after) < len(marks(alone, "responses"))
+
+
 def test_the_end_of_one_ends_the_other(
     job: dict[str, Any], alone: Path, tmp_path: Path
 ) -> None:
