@@ -27,6 +27,7 @@ from binaries.benchmarks.capturing import (
     sites_of,
     tokenized,
 )
+from expertjax.checkpoints.load import read_architecture
 from expertjax.scoring.ties import TOLERANCE
 from expertjax.stores.folder import ResultFolder
 
@@ -99,7 +100,9 @@ def agreement_reports(models: Sequence[str], concepts: str) -> Iterator[str]:
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary)
             path = huggingface_folder(model, folder)
-            job = Job(str(path), concepts, 0, sites_of(path))
+            _, config, _ = read_architecture(str(path))
+            seq_len = min(SEQ_LEN, getattr(config, "max_positions", None) or SEQ_LEN)
+            job = Job(str(path), concepts, 0, sites_of(path), seq_len=seq_len)
             yield _report(Path(model).name, job, folder)
 
 
@@ -156,7 +159,7 @@ def _run(way: Way, job: Job, folder: Path) -> Path:
     out = folder / way.name.replace(" ", "_").replace(":", "-")
     command = [sys.executable, "-m", "binaries.capture_responses"]
     command += [f"--model={job.model}", f"--concepts={job.concepts}", f"--out={out}"]
-    command += [f"--seq_len={SEQ_LEN}", "--model_name=model", *way.flags]
+    command += [f"--seq_len={job.seq_len}", "--model_name=model", *way.flags]
     if way.processes > 1:
         command += [f"--coordinator=localhost:{_free_port()}"]
         command += [f"--num_processes={way.processes}"]

@@ -47,6 +47,7 @@ class Job:
       num_sentences: drawn from the pool; 0: all.
       sites: torch module name and F, in the order of units.
       budget: tokens of torch's batches.
+      seq_len: longer sentences are dropped.
     """
 
     model: str
@@ -54,6 +55,7 @@ class Job:
     num_sentences: int
     sites: tuple[tuple[str, int], ...]
     budget: int = 0
+    seq_len: int = SEQ_LEN
 
     @property
     def concept_set(self) -> ConceptSet:
@@ -225,7 +227,7 @@ def tokenized(job: Job) -> TokenizedPool:
     """The sentences' tokens, by ascending length."""
     attributes = json.loads((Path(job.model) / "config.json").read_text("utf-8"))
     tokenizer = load_tokenizer(Path(job.model), attributes)
-    return tokenize(job.concept_set, tokenizer, seq_len=SEQ_LEN)
+    return tokenize(job.concept_set, tokenizer, seq_len=job.seq_len)
 
 
 def _measure(run: Callable[[], object]) -> tuple[dict[str, float], object]:
