@@ -11,9 +11,9 @@ from expertjax.checkpoints.load import load_model
 from expertjax.errors import InputError
 from expertjax.models import registry
 from expertjax.scoring.null import thresholds
+from tests import bounds
 from tests.data import REPOSITORY
 from tests.models import parity
-from tests.models.test_parity import TOLERANCE
 from tests.programs import finish, start
 
 DOCS = REPOSITORY / "expertjax" / "docs"
@@ -95,7 +95,7 @@ def test_family_of_the_guide_is_that_of_torch(
     reference = case.reference("left", tokens, mask)
     found = parity.errors(case.forward(tokens, mask, None), reference, mask)
     assert len(found) > 20
-    assert max(found.values()) <= TOLERANCE, found
+    assert max(found.values()) <= bounds.of_model(case.model), found
 
 
 def test_without_its_row_the_family_is_refused(
