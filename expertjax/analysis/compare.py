@@ -14,6 +14,11 @@ from expertjax.analysis.presence import Presence
 from expertjax.analysis.ranking import Ranking, rank
 from expertjax.errors import InputError
 
+# What two results should share, so that what differs between them is the models.
+_HOW = {
+    "capture": ("pooling", "special_tokens", "compute_dtype", "precision", "compat"),
+    "score": ("tie_tolerance",),
+}
 _CHANCE_APART = 0.01  # shares of positives that make AP incomparable
 
 
@@ -196,6 +201,7 @@ def _warnings(
             f"in another result, by up to {apart.max():.3f} ({worst}): their APs are "
             "not on one scale"
         )
+    warnings += _computed_otherwise(results)
     if groups is not None:
         without = [key for key in concepts if key not in set(groups["concept"])]
         if without:
@@ -203,4 +209,22 @@ def _warnings(
                 f"{len(without)} of {len(concepts)} concepts have no group and are "
                 f"left out of its test, for example {without[0]}"
             )
+    return warnings
+
+
+def _computed_otherwise(results: Sequence[Expertise]) -> list[str]:
+    """Settings that are not those of all results; what is not known is passed over."""
+    warnings = []
+    runs = {result.folder.name: result.folder.read_run() for result in results}
+    for part, names in _HOW.items():
+        for name in names:
+            values = {m: run.get(part, {}).get(name) for m, run in runs.items()}
+            known = {m: value for m, value in values.items() if value is not None}
+            if len(set(known.values())) > 1:
+                first, *others = known
+                other = next(m for m in others if known[m] != known[first])
+                warnings.append(
+                    f"--{name} differs: {known[first]!r} in {first}, {known[other]!r} "
+                    f"in {other}; what differs between the results may be that"
+                )
     return warnings

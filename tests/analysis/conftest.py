@@ -19,9 +19,10 @@ def write_result(
     num_layers: int = 3,
     null_threshold: float = 0.6,
     chance: float = 0.4,
+    tie_tolerance: float | None = None,
 ) -> Expertise:
     folder = ResultFolder(path)
-    folder.claim("score", {"holdout": 0.0})
+    folder.claim("score", {"holdout": 0.0, "tie_tolerance": tie_tolerance})
     num_units = ap_CxU.shape[1]
     layer = np.arange(num_units) * num_layers // num_units
     units = pd.DataFrame({"unit": np.arange(num_units), "site": "mlp", "layer": layer})

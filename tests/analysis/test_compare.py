@@ -95,6 +95,20 @@ def test_another_share_of_positives_is_said(make_result) -> None:
     assert any("8 concepts have another share of positives" in w for w in warnings)
 
 
+def test_another_way_of_computing_is_said(make_result) -> None:
+    tolerances = {"a": 3e-5, "b": None, "c": 3e-5, "d": 0.0}
+    results = [
+        make_result(name, draw_ap(0.4, i), KEYS, tie_tolerance=tolerance)
+        for i, (name, tolerance) in enumerate(tolerances.items())
+    ]
+    said = [w for w in compare(results).warnings if "tie_tolerance" in w]
+    assert said == [
+        "--tie_tolerance differs: 3e-05 in a, 0.0 in d; what differs between the "
+        "results may be that"
+    ]
+    assert not [w for w in compare(results[:3]).warnings if "differs:" in w]
+
+
 def test_too_few_units(make_result) -> None:
     result = make_result("a", draw_ap(0.4, 0), KEYS)
     with pytest.raises(InputError, match="expected 1 to 300"):
