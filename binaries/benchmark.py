@@ -44,6 +44,9 @@ define_path("concepts", None, "For capture and agreement: concept folder.")
 flags.DEFINE_integer(
     "num_sentences", 0, "For capture: drawn from those of the concepts; 0: all."
 )
+flags.DEFINE_string(
+    "ways", "", "For agreement: regular expression on their names; default: all."
+)
 flags.DEFINE_multi_enum(
     "workload",
     ["small", "paper", "shared"],
@@ -75,7 +78,7 @@ def main(argv: Sequence[str]) -> None:
     if FLAGS.what == "agreement":
         from binaries.benchmarks.agreement import agreement_reports
 
-        for report in agreement_reports(FLAGS.model, FLAGS.concepts):
+        for report in agreement_reports(FLAGS.model, FLAGS.concepts, FLAGS.ways):
             print(report, flush=True)
         return
     if FLAGS.what == "generation":

@@ -8,6 +8,7 @@ are compared with those of the first way, for several tolerances of ties.
 
 import dataclasses
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -86,12 +87,16 @@ class Found:
     ap: dict[float, np.ndarray]
 
 
-def agreement_reports(models: Sequence[str], concepts: str) -> Iterator[str]:
+def agreement_reports(
+    models: Sequence[str], concepts: str, which: str = ""
+) -> Iterator[str]:
     """Runs every model in every way.
 
     Args:
       models: Hugging Face folders, `.gguf` files or `gpt2-small`.
       concepts: concept folder.
+      which: regular expression on the names of the ways to be run beside the first;
+        "" is all.
 
     Yields:
       of each model a heading and two tables: ways, and tolerances.
@@ -103,11 +108,12 @@ def agreement_reports(models: Sequence[str], concepts: str) -> Iterator[str]:
             _, config, _ = read_architecture(str(path))
             seq_len = min(SEQ_LEN, getattr(config, "max_positions", None) or SEQ_LEN)
             job = Job(str(path), concepts, 0, sites_of(path), seq_len=seq_len)
-            yield _report(Path(model).name, job, folder)
+            yield _report(Path(model).name, job, folder, which)
 
 
-def _report(name: str, job: Job, folder: Path) -> str:
-    ways = [*WAYS, *_ways_of_accelerators()]
+def _report(name: str, job: Job, folder: Path, which: str) -> str:
+    others = [*WAYS[1:], *_ways_of_accelerators()]
+    ways = [WAYS[0], *(way for way in others if re.search(which, way.name))]
     first = _run(ways[0], job, folder)
     found: dict[str, Found] = {}
     for way in ways:
@@ -115,7 +121,7 @@ def _report(name: str, job: Job, folder: Path) -> str:
         found[way.name] = _compare(first, other)
         if way is not ways[0]:
             shutil.rmtree(other.parent)
-    if _has_torch():
+    if _has_torch() and re.search(which, _FLOAT64):
         found[_FLOAT64] = _compare(first, _run_torch(job, folder, first))
     table = ResultFolder(first).read_table("sentences")
     exact = found[ways[0].name].ap[0.0]

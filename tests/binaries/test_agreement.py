@@ -11,20 +11,15 @@ from tests.capturing.tiny_concepts import write_tiny_concepts
 pytest.importorskip("torch")
 
 
-@pytest.fixture
-def few_ways(monkeypatch: pytest.MonkeyPatch) -> None:
-    names = ("batches of 1024 tokens", "two processes, model:2", "bfloat16")
-    few = tuple(way for way in agreement.WAYS if way.name in names)
-    assert len(few) == 3
-    monkeypatch.setattr(agreement, "WAYS", few)
+WAYS = "processes, model:2|bfloat16|float64"
 
 
-@pytest.mark.usefixtures("few_ways")
 def test_the_tables_say_how_far_ways_agree(
     tiny_gpt2_folder: Path, tmp_path: Path
 ) -> None:
     concepts = write_tiny_concepts(tmp_path / "concepts")
-    (report,) = agreement.agreement_reports([str(tiny_gpt2_folder)], str(concepts))
+    models = [str(tiny_gpt2_folder)]
+    (report,) = agreement.agreement_reports(models, str(concepts), WAYS)
     heading, ways, tolerances = report.strip().split("\n\n")
     assert "864 units, 3 concepts" in heading
     rows = [line.rsplit(maxsplit=6) for line in ways.splitlines()[1:]]

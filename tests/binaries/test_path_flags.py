@@ -20,7 +20,7 @@ PROGRAMS = sorted(
 TEXTS = {
     *("model_name", "sites", "mesh", "shard_models", "coordinator", "metrics"),
     *("concept", "prompt", "value", "words", "num_units", "roots", "kinds", "parts"),
-    *("l2", "sizes", "keep_steps", "precision", "ignore_config"),
+    *("l2", "sizes", "keep_steps", "precision", "ignore_config", "ways"),
 }
 # Program -> flags that do not matter, as the output is refused before they are used.
 WRITES = {
