@@ -393,7 +393,7 @@ def test_tokens_that_the_model_does_not_have_are_refused(
     tokenizer = byte_level_bpe(300)
     tokenizer.add_tokens(["ball"])
     other = dataclasses.replace(tiny_gpt2, tokenizer=tokenizer)
-    with pytest.raises(InputError, match=r"makes token 300 of '.*ball.*only 300"):
+    with pytest.raises(InputError, match=r"token 300 \('ball'\) of '.*ball.*only 300"):
         capture(other, CONCEPTS, tmp_path / "m", short())
     assert not (tmp_path / "m").exists()
 

@@ -93,7 +93,7 @@ def test_again_and_after_a_stop_the_bytes_are_the_same(
     path.unlink()
 
     def stop() -> None:
-        raise Stopped
+        raise Stopped("between two blocks")
 
     with monkeypatch.context() as patch:
         patch.setattr(stopping, "check", stop)
