@@ -1,5 +1,6 @@
 """A run says how it was computed, and is computed as it says."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,9 @@ def test_a_run_is_computed_as_the_model_was_loaded(
     tiny_gpt2_folder: Path, tmp_path: Path
 ) -> None:
     rough = load_model(str(tiny_gpt2_folder), precision="bfloat16_3x")
-    run = capture(rough, tiny_concept_set(), tmp_path / "rough").read_run()["capture"]
+    settings = dataclasses.replace(CaptureSettings.of(rough), seq_len=SEQ_LEN)
+    folder = capture(rough, tiny_concept_set(), tmp_path / "rough", settings)
+    run = folder.read_run()["capture"]
     assert run["precision"] == "bfloat16_3x"
     assert run["compute_dtype"] == "float32"
 
