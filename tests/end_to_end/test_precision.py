@@ -40,10 +40,10 @@ from pathlib import Path
 from expertjax.training.loop import train
 from expertjax.training.settings import TrainSettings
 
-lines = [f"the crane flew over {{n}} rivers and {{n + 1}} fields ." for n in range(99)]
+lines = [f"the crane flew over {n} rivers and {n + 1} fields ." for n in range(300)]
 train(lines, Path(sys.argv[1]), TrainSettings(
     width=8, num_layers=1, num_heads=1, seq_len=16, batch_size=4, epochs=1,
-    vocab_size=270, eval_every=4))
+    vocab_size=270, heldout_share=0.1, eval_every=9999))
 """
 ASKED = {
     "float32": "precision = [HIGHEST, HIGHEST]",
