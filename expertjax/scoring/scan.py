@@ -42,8 +42,8 @@ def _store_decoded(tile: Rows, low: Rows, x: Rows) -> None:
     x[0] = x[1] = _decode(tile[0], low)
 
 
-def _scanner(count: int, near: bool) -> Any:
-    """Scans `count` rows; near-ties are ties where `near`, by the rule of `ties`."""
+def _scanner(count: int, kind: str) -> Any:
+    """Scans `count` rows: "exact", "near" (chains are not cut) or "cut" ones."""
 
     def by_code(key: Any, state: list[Any]) -> Any:
         last = state[0]
@@ -51,6 +51,14 @@ def _scanner(count: int, near: bool) -> Any:
         return state[0].differs(last)
 
     def by_gap(key: Any, state: list[Any], low: Rows, ties: Rows) -> Any:
+        last, lowest, widest = state
+        x = _decode(key, low)
+        is_apart = (x - last) > ties[0]
+        lowest = x.where(is_apart, lowest)
+        state[:] = x, lowest, maximum(x - lowest, widest)
+        return is_apart
+
+    def by_cell(key: Any, state: list[Any], low: Rows, ties: Rows) -> Any:
         last, lowest, last_cell = state
         x = _decode(key, low)
         is_apart = (x - last) > ties[0]
@@ -89,18 +97,20 @@ def _scanner(count: int, near: bool) -> Any:
     @vectorized
     def scan_near(
         tile: Rows, start: Any, sizes: Rows, counts: Rows, sums: Rows, x: Rows,
-        cell: Rows, low: Rows, ties: Rows,
+        third: Rows, low: Rows, ties: Rows,
     ) -> None:  # fmt: skip
-        state = [x[0], x[1], cell[0]]
-        is_new = functools.partial(by_gap, low=low, ties=ties)
+        state = [x[0], x[1], third[0]]
+        rule = by_gap if kind == "near" else by_cell
+        is_new = functools.partial(rule, low=low, ties=ties)
         scan_rows(tile, start, sizes, counts, sums, state, is_new)
-        x[0], x[1], cell[0] = state
+        x[0], x[1], third[0] = state
 
-    return scan_near if near else scan_exactly
+    return scan_exactly if kind == "exact" else scan_near
 
 
-_scan_stride, _scan_one = _scanner(STRIDE, False), _scanner(1, False)
-_scan_stride_near, _scan_one_near = _scanner(STRIDE, True), _scanner(1, True)
+_scan_stride, _scan_one = _scanner(STRIDE, "exact"), _scanner(1, "exact")
+_scan_stride_near, _scan_one_near = _scanner(STRIDE, "near"), _scanner(1, "near")
+_scan_stride_cut, _scan_one_cut = _scanner(STRIDE, "cut"), _scanner(1, "cut")
 _decode_row = vectorized(_store_decoded)
 _run_of_numbers = numba.njit(_run)
 
@@ -131,19 +141,39 @@ def scan(tile, n, num_pos, marks):  # type: ignore[no-untyped-def]
 
 @native(nogil=True)
 def scan_near(tile, n, num_pos, marks, low, ties):  # type: ignore[no-untyped-def]
-    """The same where near-ties are ties: [2, LANES] gaps and rates."""
+    """The same where near-ties are ties: [2, LANES] gaps and rates.
+
+    Few chains are too wide. Cutting them costs, so it is done where one was found.
+    """
     sizes, counts, sums = _new_sums(n, num_pos)
     x = np.empty((2, LANES), np.float32)  # the last response, its chain's lowest
+    _decode_row((tile, low, x))
+    widest = np.zeros((1, LANES), np.float32)
+    whole = n // STRIDE * STRIDE
+    for i in range(0, whole, STRIDE):
+        marks[i // STRIDE] = counts[0]
+        _scan_stride_near((tile, i, sizes, counts, sums, x, widest, low, ties))
+    marks[whole // STRIDE] = counts[0]
+    for i in range(whole, n):
+        _scan_one_near((tile, i, sizes, counts, sums, x, widest, low, ties))
+    if (widest[0] * ties[1] >= 1).any():
+        counts, sums = _scan_cut(tile, n, num_pos, low, ties)
+    return _finish(n, num_pos, counts, sums, marks)
+
+
+@native(nogil=True)
+def _scan_cut(tile, n, num_pos, low, ties):  # type: ignore[no-untyped-def]
+    """Counts and sums where chains are cut; positives are where they were."""
+    sizes, counts, sums = _new_sums(n, num_pos)
+    x = np.empty((2, LANES), np.float32)
     _decode_row((tile, low, x))
     cell = np.zeros((1, LANES), np.int32)
     whole = n // STRIDE * STRIDE
     for i in range(0, whole, STRIDE):
-        marks[i // STRIDE] = counts[0]
-        _scan_stride_near((tile, i, sizes, counts, sums, x, cell, low, ties))
-    marks[whole // STRIDE] = counts[0]
+        _scan_stride_cut((tile, i, sizes, counts, sums, x, cell, low, ties))
     for i in range(whole, n):
-        _scan_one_near((tile, i, sizes, counts, sums, x, cell, low, ties))
-    return _finish(n, num_pos, counts, sums, marks)
+        _scan_one_cut((tile, i, sizes, counts, sums, x, cell, low, ties))
+    return counts, sums
 
 
 @native(nogil=True)

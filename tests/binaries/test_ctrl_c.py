@@ -32,7 +32,7 @@ def test_a_job_goes_on_to_the_same_bytes(found: Found, tmp_path: Path):
     for when, is_there in stops.items():
         process = start("find_experts", **flags)
         wait_for(is_there, [process])
-        time.sleep(1.5 if when == "start" else 0)
+        time.sleep(3 if when == "start" else 0)
         process.send_signal(signal.SIGINT)
         (said,) = finish(process, status=STATUS)
         assert interrupted(said) == "goes on from here"
