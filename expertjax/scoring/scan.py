@@ -110,7 +110,7 @@ def _scanner(count: int, kind: str) -> Any:
 
 _scan_stride, _scan_one = _scanner(STRIDE, "exact"), _scanner(1, "exact")
 _scan_stride_near, _scan_one_near = _scanner(STRIDE, "near"), _scanner(1, "near")
-_scan_stride_cut, _scan_one_cut = _scanner(STRIDE, "cut"), _scanner(1, "cut")
+_scan_one_cut = _scanner(1, "cut")  # rare: not worth compiling strides
 _decode_row = vectorized(_store_decoded)
 _run_of_numbers = numba.njit(_run)
 
@@ -168,10 +168,7 @@ def _scan_cut(tile, n, num_pos, low, ties):  # type: ignore[no-untyped-def]
     x = np.empty((2, LANES), np.float32)
     _decode_row((tile, low, x))
     cell = np.zeros((1, LANES), np.int32)
-    whole = n // STRIDE * STRIDE
-    for i in range(0, whole, STRIDE):
-        _scan_stride_cut((tile, i, sizes, counts, sums, x, cell, low, ties))
-    for i in range(whole, n):
+    for i in range(n):
         _scan_one_cut((tile, i, sizes, counts, sums, x, cell, low, ties))
     return counts, sums
 
