@@ -43,6 +43,11 @@ def define_capture_flags() -> None:
         ["include", "exclude"],
         "Do CLS, SEP and BOS take part in pooling?",
     )
+    flags.DEFINE_integer(
+        "skip_first",
+        0,
+        "So many tokens at the beginning of a sentence take no part in pooling.",
+    )
     flags.DEFINE_enum(
         "long", "drop", ["drop", "truncate"], "What happens to sentences over seq_len."
     )

@@ -95,7 +95,7 @@ def _step(prepared: Prepared, columns: np.ndarray) -> Any:
     return jit_forward(
         prepared,
         lambda _: lambda z_BxTxF: z_BxTxF.reshape(-1, z_BxTxF.shape[-1]),
-        lambda output: prepared.table.gather(output.pooled)[:, columns],
+        lambda output, _: prepared.table.gather(output.pooled)[:, columns],
         meshes.replicated(prepared.mesh),
     )
 

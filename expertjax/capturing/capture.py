@@ -1,6 +1,7 @@
 """The resumable loop: batches through the model, blocks into the store."""
 
 import collections
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,12 @@ import tensorstore as ts
 from jax.sharding import Mesh
 from tqdm import tqdm
 
-from expertjax.capturing.prepare import Prepared, prepare, write_tables
+from expertjax.capturing.prepare import (
+    Prepared,
+    prepare,
+    write_tables,
+    write_units,
+)
 from expertjax.capturing.rounding import check_finite
 from expertjax.capturing.settings import CaptureSettings
 from expertjax.capturing.steps import Steps
@@ -47,7 +53,9 @@ def capture(
 
     Returns:
       the folder, with `responses.zarr` [N, U], `units.parquet`,
-      `sentences.parquet`, `memberships.parquet` and `dropped.parquet`.
+      `sentences.parquet`, `memberships.parquet` and `dropped.parquet`. Where pooling
+      is "max", `units.parquet` says in which share of the sentences a unit's maximum
+      stands at the first token that counts (`at_first_token`).
 
     Raises:
       InputError: settings that do not fit the model or the sentences, another
@@ -76,26 +84,50 @@ class _BlockWriter:
     """Commits blocks in the background and marks them when they are on disk."""
 
     def __init__(
-        self, ledger: Ledger, array: ts.TensorStore, columns: tuple[int, int]
+        self,
+        ledger: Ledger,
+        responses: ts.TensorStore,
+        at_first: ts.TensorStore,
+        columns: tuple[int, int],
     ) -> None:
-        self._ledger, self._array = ledger, array
+        self._ledger, self._arrays = ledger, (responses, at_first)
         self._columns = slice(*columns)
         self._pending: collections.deque = collections.deque()
 
-    def write(self, mark: int, start: int, values: np.ndarray) -> None:
+    def write(
+        self,
+        mark: int,
+        block: int,
+        rows: tuple[int, int],
+        values_NxU: np.ndarray,
+        at_first_U: np.ndarray,
+    ) -> None:
+        """Begins to write.
+
+        Args:
+          mark: of the ledger.
+          block: its number.
+          rows: its sentences.
+          values_NxU: responses, of the units that this process holds.
+          at_first_U: of these, the sentences whose maximum is at the first token.
+        """
         while len(self._pending) >= MAX_WRITES:
             self._finish_oldest()
-        stop = start + len(values)
-        future = self._array[start:stop, self._columns].write(values)
-        self._pending.append((mark, start, stop, future))
+        responses, at_first = self._arrays
+        futures = (
+            responses[slice(*rows), self._columns].write(values_NxU),
+            at_first[block, self._columns].write(at_first_U.astype(np.float32)),
+        )
+        self._pending.append((mark, *rows, futures))
 
     def finish(self) -> None:
         while self._pending:
             self._finish_oldest()
 
     def _finish_oldest(self) -> None:
-        mark, start, stop, future = self._pending.popleft()
-        arrays.commit(self._array, future)
+        mark, start, stop, futures = self._pending.popleft()
+        for array, future in zip(self._arrays, futures, strict=True):
+            arrays.commit(array, future)
         self._ledger.mark(mark, start, stop)
         return_freed_memory()
 
@@ -112,10 +144,18 @@ def _run_blocks(folder: ResultFolder, prepared: Prepared) -> None:
         ("sentence", "unit"),
         arrays.narrow_chunks(shape[0]),
     )
-    processes.in_order(lambda: arrays.create_array(folder.responses_path, layout))
-    array = arrays.create_array(folder.responses_path, layout)
-    ledger = folder.responses_ledger
     blocks = plan.blocks()
+    counts = arrays.Layout(
+        (len(blocks), shape[1]),
+        "float32",
+        (1, prepared.columns_per_process),
+        ("block", "unit"),
+    )
+    places = {folder.responses_path: layout, folder.at_first_path: counts}
+    for place, of_place in places.items():
+        processes.in_order(functools.partial(arrays.create_array, place, of_place))
+    responses, at_first = (arrays.create_array(*place) for place in places.items())
+    ledger = folder.responses_ledger
     # A block of several processes counts once all have written their part.
     there = ledger.finished()
     done = processes.agree(
@@ -128,7 +168,7 @@ def _run_blocks(folder: ResultFolder, prepared: Prepared) -> None:
     todo = [block for block in mine if not done[block]]
     steps = Steps(prepared)
     steps.prepare(plan.shapes([blocks[block] for block in todo]))
-    writer = _BlockWriter(ledger, array, prepared.columns)
+    writer = _BlockWriter(ledger, responses, at_first, prepared.columns)
     part = meshes.process_in_mesh(mesh)
     with _progress(prepared) as bar:
         bar.update(
@@ -139,13 +179,24 @@ def _run_blocks(folder: ResultFolder, prepared: Prepared) -> None:
                 start, stop = blocks[block]
                 width = prepared.columns[1] - prepared.columns[0]
                 values = np.empty((stop - start, width), prepared.dtype)
-                _capture_block(steps, prepared, start, values, bar)
-                writer.write(block * parts + part, start, values)
+                counted = _capture_block(steps, prepared, start, values, bar)
+                mark = block * parts + part
+                writer.write(mark, block, (start, stop), values, counted)
             _stop_if_asked(writer)
         writer.finish()
     processes.barrier("capture: blocks")
     if processes.is_first():
+        if prepared.settings.pooling == "max":
+            write_units(folder, prepared.table, _share(at_first, shape[0]))
         ledger.close(len(blocks) * parts)
+
+
+def _share(counts_BxU: ts.TensorStore, num_sentences: int) -> np.ndarray:
+    """[U] float32 from the counts of all blocks; NaN where one is missing."""
+    sums_U = np.zeros(counts_BxU.shape[1])
+    for block in range(counts_BxU.shape[0]):
+        sums_U += counts_BxU[block].read().result()
+    return (sums_U / num_sentences).astype(np.float32)
 
 
 class MemoryCapture:
@@ -203,7 +254,7 @@ def _capture_block(
     start: int,
     values_NxU: np.ndarray,
     bar: tqdm,
-) -> None:
+) -> np.ndarray:
     """Captures a run of sentences.
 
     A batch is fetched while the next one is being computed.
@@ -215,14 +266,18 @@ def _capture_block(
       values_NxU: gets the responses, of the units that this process holds.
       bar: to be moved on.
 
+    Returns:
+      [U] int64: of these units, the sentences whose maximum is at the first token.
+
     Raises:
       InputError: names the first response that is not finite or does not fit.
     """
     first, last = prepared.columns
+    at_first_U = np.zeros(last - first, np.int64)
     running: collections.deque = collections.deque()
 
     def fetch() -> None:
-        batch, (responses, is_finite) = running.popleft()
+        batch, (responses, is_finite, at_first) = running.popleft()
         row, rows = batch.rows[0], batch.rows[1] - batch.rows[0]
         wanted = slice(0, rows), slice(0, last - first)
         if not is_finite:
@@ -235,6 +290,7 @@ def _capture_block(
                 first,
             )
         values_NxU[row - start :][:rows] = meshes.local(responses)[wanted]
+        np.add(at_first_U, meshes.local(at_first)[0, wanted[1]], out=at_first_U)
         bar.update(rows)
 
     stop = start + len(values_NxU)
@@ -244,3 +300,4 @@ def _capture_block(
             fetch()
     while running:
         fetch()
+    return at_first_U

@@ -145,7 +145,7 @@ def _prepare(
     """
     run = folder.read_run()["capture"]
     names = {field.name for field in dataclasses.fields(CaptureSettings)}
-    settings = CaptureSettings(**{name: run[name] for name in names})
+    settings = CaptureSettings(**{name: run[name] for name in names & run.keys()})
     table = UnitTable.build(model.sites, model.num_layers, settings.sites)
     if table.num_units != run["num_units"]:
         raise InputError(

@@ -75,6 +75,6 @@ def _marked_step(prepared: Prepared, columns: np.ndarray) -> Any:
     return jit_forward(
         prepared,
         lambda mask: functools.partial(pool, mask),
-        lambda output: prepared.table.gather(output.pooled)[:, columns],
+        lambda output, _: prepared.table.gather(output.pooled)[:, columns],
         meshes.replicated(prepared.mesh),
     )

@@ -53,6 +53,20 @@ def pool_every_token(z_BxTxF: Array) -> Array:
     return jnp.max(z_BxTxF, 1).astype(jnp.float32)
 
 
+def first_token(mask_BxT: Array, z_BxTxF: Array) -> Array:
+    """The activation at the first token that the mask counts.
+
+    Args:
+      mask_BxT: bool; at least one token of each row counts.
+      z_BxTxF: activations.
+
+    Returns:
+      [B, F] float32.
+    """
+    first_Bx1x1 = jnp.argmax(mask_BxT, axis=1)[:, None, None]
+    return jnp.take_along_axis(z_BxTxF, first_Bx1x1, axis=1)[:, 0].astype(jnp.float32)
+
+
 def marked_token(pooling: Pooling, mask_BxT: Array, z_BxTxF: Array) -> Array:
     """The token that stands for a response: where the activation is highest.
 

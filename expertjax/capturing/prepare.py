@@ -64,6 +64,7 @@ class Prepared:
         return (
             self.settings.pooling == "max"
             and self.settings.special_tokens == "include"
+            and not self.settings.skip_first
             and not self.plan.full_padding
             and self.model.family.copies_alike
         )
@@ -138,6 +139,7 @@ def arrange(
         seq_len=settings.seq_len,
         long=settings.long,
         special_tokens=settings.special_tokens,
+        skip_first=settings.skip_first,
     )
     pool = fit_vocabulary(model, pool)
     cost = compile_cost * _bucket_tokens(model, table, settings, mesh)
@@ -233,10 +235,13 @@ def _identity(prepared: Prepared, weights_sha256: str) -> dict[str, Any]:
     model, pool = prepared.model, prepared.pool
     # Only what there is, so that folders of earlier runs stay those of this one.
     rare = {
+        "skip_first": prepared.settings.skip_first,
         "num_repeated": pool.concepts.num_repeated,
         "ignored_config": model.ignored_config,
     }
-    return dataclasses.asdict(prepared.settings) | {
+    settings = dataclasses.asdict(prepared.settings)
+    del settings["skip_first"]
+    return settings | {
         "model": model.name,
         "family": model.family.name,
         "weights_sha256": weights_sha256,
@@ -257,20 +262,26 @@ def write_tables(folder: ResultFolder, prepared: Prepared) -> None:
     write_sentences(folder, pool.concepts, pd.Series(pool.lengths), pool.dropped)
 
 
-def write_units(folder: ResultFolder, table: UnitTable) -> None:
-    """Writes `units.parquet`."""
-    folder.write_table(
-        "units",
-        pd.DataFrame(
-            {
-                "unit": np.arange(table.num_units, dtype=np.int32),
-                "site": table.site,
-                "layer": table.layer,
-                "index": table.index,
-                "module": table.module,
-            }
-        ),
-    )
+def write_units(
+    folder: ResultFolder, table: UnitTable, at_first_token: np.ndarray | None = None
+) -> None:
+    """Writes `units.parquet`.
+
+    Args:
+      folder: the model's.
+      table: U units.
+      at_first_token: [U] float32, see `capture`; None where it is not known.
+    """
+    columns = {
+        "unit": np.arange(table.num_units, dtype=np.int32),
+        "site": table.site,
+        "layer": table.layer,
+        "index": table.index,
+        "module": table.module,
+    }
+    if at_first_token is not None:
+        columns["at_first_token"] = at_first_token
+    folder.write_table("units", pd.DataFrame(columns))
 
 
 def write_sentences(

@@ -21,6 +21,8 @@ class CaptureSettings:
       data_seed: of drawing them.
       pooling: over tokens: "max", "mean" or "last".
       special_tokens: do CLS, SEP and BOS take part in pooling?
+      skip_first: so many tokens at the beginning of a sentence, special ones among
+        them, take no part in pooling.
       long: are sentences over seq_len dropped or truncated?
       sites: regular expression on torch module names; "" is all of the family's.
       compute_dtype: "float32" or "bfloat16".
@@ -39,6 +41,7 @@ class CaptureSettings:
     data_seed: int = 1234
     pooling: Pooling = "max"
     special_tokens: SpecialTokens = "include"
+    skip_first: int = 0
     long: Long = "drop"
     sites: str = ""
     compute_dtype: Literal["float32", "bfloat16"] = "float32"
@@ -68,6 +71,7 @@ class CaptureSettings:
         for name, least in (
             ("seq_len", 1),
             ("num_per_concept", 1),
+            ("skip_first", 0),
             ("batch_tokens", 0),
             ("block_rows", 1),
         ):
@@ -93,6 +97,7 @@ class CaptureSettings:
         needed = {
             "pooling": "max",
             "special_tokens": "include",
+            "skip_first": 0,
             "long": "drop",
             "compute_dtype": "float32",
             "precision": "float32",

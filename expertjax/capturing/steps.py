@@ -3,7 +3,7 @@
 import concurrent.futures
 import functools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -12,7 +12,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from expertjax.capturing.batches import Batch
-from expertjax.capturing.pooling import pool_every_token, pool_fn
+from expertjax.capturing.pooling import first_token, pool_every_token, pool_fn
 from expertjax.capturing.prepare import Prepared
 from expertjax.jax_settings import jax_settings
 from expertjax.models.attention import Inputs
@@ -30,7 +30,8 @@ class Compiled:
         """Nothing is compiled yet.
 
         Args:
-          step: jitted, of parameters, tokens, mask and pooled tokens.
+          step: jitted, of parameters and a batch's tokens, mask, pooled tokens and
+            sentences that are there.
           params: where they are to be.
           mesh: over whose `data` axis batches are split.
         """
@@ -53,14 +54,15 @@ class Compiled:
 
     def _inputs(self, batch: Batch) -> list[Array]:
         split = meshes.split_batch(self._mesh)
-        inputs = (batch.tokens, batch.mask, batch.pooled)
+        inputs = (batch.tokens, batch.mask, batch.pooled, batch.there)
         return [meshes.put(split, array) for array in inputs]
 
     @jax_settings()
     def _compile(self, shape: tuple[int, int]) -> Any:
         tokens = jax.ShapeDtypeStruct(shape, jnp.int32)
         mask = jax.ShapeDtypeStruct(shape, jnp.bool_)
-        lowered = self._step.lower(self._params, tokens, mask, mask)
+        there = jax.ShapeDtypeStruct(shape[:1], jnp.bool_)
+        lowered = self._step.lower(self._params, tokens, mask, mask, there)
         return lowered.compile()
 
 
@@ -68,8 +70,9 @@ class Steps(Compiled):
     """Runs batches through a model.
 
     A call gives what the step does; by default [B, U] responses in the dtype of the
-    store (U filled up to a multiple of the `model` axis), and whether all of them are
-    finite.
+    store (U filled up to a multiple of the `model` axis), whether all of them are
+    finite, and [1, U] int32: how many have their maximum at the first token (0 where
+    pooling takes none).
     """
 
     def __init__(self, prepared: Prepared, step: Any = None) -> None:
@@ -90,7 +93,7 @@ class Steps(Compiled):
         step = jit_forward(
             prepared,
             functools.partial(pool_fn, prepared.settings.pooling),
-            lambda output: _responses(prepared, output, np.dtype(np.float32)),
+            lambda output, _: _responses(prepared, output.pooled, np.dtype(np.float32)),
             meshes.split_responses(prepared.mesh),
         )
         return meshes.local(step(self._params, *self._inputs(batch)))
@@ -99,59 +102,89 @@ class Steps(Compiled):
 def jit_forward(
     prepared: Prepared,
     make_pool: Callable[[Array], PoolFn],
-    finish: Callable[[Output], Any],
+    finish: Callable[[Output, Array], Any],
     out_shardings: Any,
     inputs_of: Callable[[Array, Array], Inputs] = Inputs.of,
 ) -> Any:
-    """The model as a jitted function of parameters, tokens and two masks.
+    """The model as a jitted function of parameters and a batch, see `Compiled`.
 
     Args:
       prepared: its table says which sites are pooled.
       make_pool: [B, T] bool, True at tokens that count -> how sites are pooled.
-      finish: makes of the model's output what the function returns.
+      finish: makes of the model's output, and of [B] sentences that are there, what
+        the function returns.
       out_shardings: of that.
       inputs_of: tokens and mask -> what the model takes.
     """
     model, mesh, table = prepared.model, prepared.mesh, prepared.table
     record = frozenset(site.name for site in table.recorded)
 
-    def step(params: Any, tokens: Array, mask: Array, pooled: Array) -> Any:
+    def step(
+        params: Any, tokens: Array, mask: Array, pooled: Array, there: Array
+    ) -> Any:
         module = model.forward.bind(params)
         probe = Probe(pool=make_pool(pooled), record=record, depth=table.depth)
-        return finish(module(inputs_of(tokens, mask), probe))
+        return finish(module(inputs_of(tokens, mask), probe), there)
 
     split = meshes.split_batch(mesh)
     params = sharding.parameter_shardings(mesh, model.params)
-    shardings = (params, split, split, split)
+    shardings = (params, split, split, split, split)
     return jax.jit(step, in_shardings=shardings, out_shardings=out_shardings)
 
 
-def _responses(prepared: Prepared, output: Output, dtype: np.dtype) -> Array:
+def _responses(
+    prepared: Prepared, pooled: Mapping[str, Array], dtype: np.dtype
+) -> Array:
     """[B, U], filled up to a multiple of the `model` axis."""
     filler = -prepared.table.num_units % meshes.model_size(prepared.mesh)
-    responses_BxU = prepared.table.gather(output.pooled)
+    responses_BxU = prepared.table.gather(pooled)
     return jnp.pad(responses_BxU, ((0, 0), (0, filler))).astype(dtype)
 
 
 def _response_step(prepared: Prepared) -> Any:
-    """Responses in the dtype of the store, and whether all of them are finite."""
+    """Responses in the dtype of the store, and what else `Steps` says."""
     mesh = prepared.mesh
     repeats = prepared.repeats_tokens
+    takes_maximum = prepared.settings.pooling == "max"
 
-    def finish(output: Output) -> tuple[Array, Array]:
-        responses_BxU = _responses(prepared, output, prepared.dtype)
+    def make_pool(mask_BxT: Array) -> PoolFn:
+        plain = functools.partial(pool_fn, prepared.settings.pooling)(mask_BxT)
+        pool = pool_every_token if repeats else plain
+        if not takes_maximum:
+            return pool
+        first = functools.partial(first_token, mask_BxT)
+        # [2, B, F], so that sentences stay with their devices.
+        return lambda z_BxTxF: jnp.stack([pool(z_BxTxF), first(z_BxTxF)])
+
+    def finish(output: Output, there_B: Array) -> tuple[Array, Array, Array]:
+        pooled = output.pooled
+        if takes_maximum:
+            pooled, first = (
+                {site: z_Lx2xBxF[:, i] for site, z_Lx2xBxF in output.pooled.items()}
+                for i in range(2)
+            )
+        float32 = np.dtype(np.float32)
+        responses_BxU = _responses(prepared, pooled, float32)
+        at_first_1xU = jnp.zeros((1, responses_BxU.shape[1]), jnp.int32)
+        if takes_maximum:
+            is_first_BxU = _responses(prepared, first, float32) >= responses_BxU
+            at_first_1xU = (is_first_BxU & there_B[:, None]).sum(0, keepdims=True)
+        responses_BxU = responses_BxU.astype(prepared.dtype)
         is_finite = jnp.isfinite(responses_BxU).all()
         if repeats:
             # A NaN that the maximum passes over has come here through the residual
             # stream.
             is_finite &= jnp.isfinite(output.hidden).all()
-        return responses_BxU, is_finite
+        return responses_BxU, is_finite, at_first_1xU
 
-    pool = functools.partial(pool_fn, prepared.settings.pooling)
     return jit_forward(
         prepared,
-        (lambda _: pool_every_token) if repeats else pool,
+        make_pool,
         finish,
-        (meshes.split_responses(mesh), meshes.replicated(mesh)),
+        (
+            meshes.split_responses(mesh),
+            meshes.replicated(mesh),
+            meshes.split_columns(mesh),
+        ),
         Inputs.repeating if repeats else Inputs.of,
     )

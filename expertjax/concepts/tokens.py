@@ -118,6 +118,7 @@ def tokenize(
     seq_len: int,
     long: Long = "drop",
     special_tokens: SpecialTokens = "include",
+    skip_first: int = 0,
 ) -> TokenizedPool:
     """Tokenises every sentence once.
 
@@ -127,6 +128,7 @@ def tokenize(
       seq_len: the most tokens of a sentence, special tokens included.
       long: what happens to longer sentences.
       special_tokens: do CLS, SEP and BOS take part in pooling?
+      skip_first: so many tokens at the beginning take no part in it.
 
     Raises:
       InputError: no sentence is left, a concept loses all of its positives or
@@ -144,10 +146,14 @@ def tokenize(
             counts = np.ones(len(of_chunk[-1]), bool)
             if special_tokens == "exclude":
                 counts = np.array(encoding.special_tokens_mask[:seq_len], int) == 0
+            counts[:skip_first] = False
             counted.append(counts)
             kept = len(encoding.ids) <= seq_len or long == "truncate"
             if kept and not counts.any():
-                raise InputError(f"sentence {text!r} has no token to pool over")
+                raise InputError(
+                    f"sentence {text!r} has no token to pool over, with "
+                    f"--special_tokens={special_tokens} --skip_first={skip_first}"
+                )
         tokens.append(np.concatenate(of_chunk))
         pooled.append(np.concatenate(counted))
     starts = np.concatenate([[0], np.cumsum(np.minimum(lengths, seq_len))])

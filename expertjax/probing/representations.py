@@ -88,7 +88,7 @@ def representation_step(model: Model, kind: Representation) -> Any:
       kind: see `pool_hidden`.
     """
 
-    def step(params: Any, tokens: Array, mask: Array, pooled: Array) -> Array:
+    def step(params: Any, tokens: Array, mask: Array, pooled: Array, _: Array) -> Array:
         module = model.forward.bind(params)
         hidden_BxTxD = module(Inputs.of(tokens, mask)).hidden
         return pool_hidden(kind, pooled, hidden_BxTxD)
@@ -115,7 +115,7 @@ def _run(
     split = meshes.split_batch(mesh)
     step = jax.jit(
         representation_step(model, kind),
-        in_shardings=(sharding.parameter_shardings(mesh, model.params), *[split] * 3),
+        in_shardings=(sharding.parameter_shardings(mesh, model.params), *[split] * 4),
         out_shardings=split,
     )
     params = sharding.place_parameters(mesh, model.params)

@@ -8,7 +8,7 @@ import pandas as pd
 
 from expertjax.analysis.compare import CompareSettings, Comparison, compare
 from expertjax.analysis.expertise import Expertise
-from expertjax.report.data import ReportData
+from expertjax.report.data import AT_FIRST, MOSTLY_FIRST, ReportData
 from expertjax.report.limits import Limits, limits_for
 from expertjax.report.page import model_part
 from expertjax.report.sentences import gather_sentences
@@ -99,6 +99,17 @@ def _ties(tolerance: float | None) -> str:
     return f"responses closer than {tolerance:g} of a unit's standard deviation"
 
 
+def _at_first(units: pd.DataFrame) -> str:
+    """For how many units the beginning of a sentence decides."""
+    if AT_FIRST not in units or units[AT_FIRST].isna().any():
+        return "n/a"
+    share = float((units[AT_FIRST] > MOSTLY_FIRST).mean())
+    return (
+        f"in over {MOSTLY_FIRST:.0%} of the sentences for {share:.1%} of the units "
+        "(--skip_first=1 leaves that token out)"
+    )
+
+
 def _experts(
     expertise: Expertise, ap_CxU: np.ndarray, k: int
 ) -> dict[str, pd.DataFrame]:
@@ -133,6 +144,7 @@ def _facts(expertise: Expertise) -> dict[str, str]:
         "Truncated": known("num_truncated", "{:,}"),
         "Response": known("pooling", "{} over tokens"),
         "Special tokens": known("special_tokens", "{}d"),
+        "Maximum at the first token": _at_first(expertise.units),
         "Computed in": known("compute_dtype"),
         "Products of matrices in": known("precision"),
         "Stored in": known("store_dtype"),
@@ -147,6 +159,8 @@ def _facts(expertise: Expertise) -> dict[str, str]:
     facts["Ties"] = _ties(steps["score"]["tie_tolerance"])
     if held_out > 0:
         facts["Held out"] = f"{100 * held_out:g}% of each concept's sentences"
+    if run.get("skip_first"):
+        facts["Left out of pooling"] = f"the first {run['skip_first']} tokens"
     if run["sites"]:
         facts["Sites"] = run["sites"]
     if run["compat"]:

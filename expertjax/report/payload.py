@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from expertjax.analysis import colearning, counts
-from expertjax.report.data import ReportData
+from expertjax.report.data import AT_FIRST, ReportData
 from expertjax.report.limits import Limits
 from expertjax.report.null import expected_counts
 
@@ -191,10 +191,18 @@ def _units(
         "unit": shown.tolist(),
         "concepts": best_CxK.T.tolist(),
         "ap": [numbers(ap_C, 4) for ap_C in ap_CxK.T],
+        "atFirst": numbers(_at_first(data.units, column.loc[shown]), 4),
         "sentences": [_places(t["sentence"], places) for t in excited],
         "responses": [_significant(t["response"]) for t in excited],
         "marks": [t[["start", "end"]].to_numpy().ravel().tolist() for t in excited],
     }
+
+
+def _at_first(units: pd.DataFrame, rows: pd.Series) -> np.ndarray:
+    """The share of sentences whose maximum is at the first token; NaN: not known."""
+    if AT_FIRST not in units:
+        return np.full(len(rows), np.nan)
+    return units[AT_FIRST].to_numpy()[rows]
 
 
 def _over(data: ReportData) -> dict[str, Any]:

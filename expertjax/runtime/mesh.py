@@ -93,6 +93,11 @@ def split_batch(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec("data"))
 
 
+def split_columns(mesh: Mesh) -> NamedSharding:
+    """[..., U] of two axes, split as the units of responses are."""
+    return NamedSharding(mesh, PartitionSpec(None, "model"))
+
+
 def split_units(mesh: Mesh) -> NamedSharding:
     """[..., U] of two axes, the units split over all devices."""
     return NamedSharding(mesh, PartitionSpec(None, ("data", "model")))

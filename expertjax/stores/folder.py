@@ -57,6 +57,11 @@ class ResultFolder:
         return self.path / ".blocks" / "experts"
 
     @property
+    def at_first_path(self) -> Path:
+        """Of each block of sentences, those whose maximum is at the first token."""
+        return self.path / ".blocks" / "at_first.zarr"
+
+    @property
     def responses_ledger(self) -> Ledger:
         """Blocks of sentences."""
         return Ledger(self.path / ".blocks" / "responses")

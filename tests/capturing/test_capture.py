@@ -47,27 +47,34 @@ def read_responses(folder: ResultFolder) -> np.ndarray:
 
 
 def plain_responses(
-    model: Model, torch_model: Any, texts: list[str], pooling: str, special: bool
-) -> np.ndarray:
-    """[N, U]: each sentence alone through torch, without padding."""
-    rows = []
+    model: Model,
+    torch_model: Any,
+    texts: list[str],
+    pooling: str,
+    special: bool,
+    skip: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """[N, U], and is the first token highest: each sentence alone through torch."""
+    rows, at_first = [], []
     for text in texts:
         given = model.tokenizer(text, return_special_tokens_mask=True)
         tokens = np.array([given.input_ids])
         counts = np.ones(tokens.shape[1], bool)
         if not special:
             counts = np.array(given.special_tokens_mask) == 0
+        counts[:skip] = False
         sites = run_torch(
             torch_model, tokens, np.ones_like(tokens), model.sites, model.num_layers
         ).sites
-        units = [
-            POOLS[pooling](sites[site.name][layer][:, counts])[0]
+        counted = [
+            sites[site.name][layer][:, counts]
             for layer in range(model.num_layers)
             for site in model.sites
             if site.is_linear
         ]
-        rows.append(np.concatenate(units))
-    return np.stack(rows)
+        rows.append(np.concatenate([POOLS[pooling](z)[0] for z in counted]))
+        at_first.append(np.concatenate([z[0].argmax(axis=0) == 0 for z in counted]))
+    return np.stack(rows), np.stack(at_first)
 
 
 def check_against_torch(
@@ -76,10 +83,22 @@ def check_against_torch(
     torch_model: Any,
     pooling: str = "max",
     special: bool = True,
+    skip: int = 0,
 ) -> None:
-    texts = list(folder.read_table("sentences")["text"])
-    wanted = plain_responses(model, torch_model, texts, pooling, special)
-    bounds.assert_responses(read_responses(folder), wanted, folder.read_table("units"))
+    texts, units = (
+        list(folder.read_table("sentences")["text"]),
+        folder.read_table("units"),
+    )
+    wanted, at_first_NxU = plain_responses(
+        model, torch_model, texts, pooling, special, skip
+    )
+    bounds.assert_responses(read_responses(folder), wanted, units)
+    assert ("at_first_token" in units) == (pooling == "max")
+    if pooling == "max":
+        off_U = np.abs(units["at_first_token"] - at_first_NxU.mean(axis=0))
+        # Two tokens may be equal up to rounding.
+        assert (off_U > 1e-6).mean() < 0.01
+        assert off_U.max() < 1.5 / len(texts)
 
 
 @pytest.fixture(scope="module")
@@ -159,6 +178,27 @@ def test_special_tokens_can_be_left_out(
     check_against_torch(folder, tiny_bert, torch_model, special=False)
 
 
+@pytest.mark.parametrize("special", [True, False])
+def test_first_tokens_can_be_left_out(
+    tiny_bert: Model, tiny_bert_folder: Path, tmp_path: Path, special: bool
+):
+    chosen = settings(
+        seq_len=32, skip_first=2, special_tokens="include" if special else "exclude"
+    )
+    folder = capture(tiny_bert, CONCEPTS, tmp_path / "bert", chosen)
+    assert folder.read_run()["capture"]["skip_first"] == 2
+    torch_model = load_torch(tiny_bert_folder, "BertForMaskedLM")
+    check_against_torch(folder, tiny_bert, torch_model, special=special, skip=2)
+
+
+def test_a_sentence_with_too_few_tokens_to_skip_is_named(
+    tiny_bert: Model, tmp_path: Path
+):
+    chosen = settings(seq_len=32, skip_first=5)
+    with pytest.raises(InputError, match=r"sentence '.*no token.*--skip_first=5"):
+        capture(tiny_bert, CONCEPTS, tmp_path / "bert", chosen)
+
+
 def test_sites_select_columns(full: ResultFolder, tiny_gpt2: Model, tmp_path: Path):
     pattern = r"h\.[02]\.mlp\.c_fc|attn\.c_proj"
     some = capture(tiny_gpt2, CONCEPTS, tmp_path / "m", short(sites=pattern))
@@ -181,7 +221,7 @@ def test_tables_describe_both_axes(full: ResultFolder, tiny_gpt2: Model):
     units, sentences = full.read_table("units"), full.read_table("sentences")
     assert full.open_responses().shape == (len(sentences), len(units))
     assert units["unit"].tolist() == list(range(9 * 32 * 3))
-    assert units.iloc[96 + 5].to_dict() == {
+    assert units.drop(columns="at_first_token").iloc[96 + 5].to_dict() == {
         "unit": 101,
         "site": "attn.c_proj",
         "layer": 0,

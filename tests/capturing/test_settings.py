@@ -18,6 +18,7 @@ from expertjax.errors import InputError
         ("seq_len", 0),
         ("num_per_concept", -1),
         ("batch_tokens", -1),
+        ("skip_first", -1),
         ("block_rows", 0),
     ],
 )
@@ -31,12 +32,13 @@ def test_a_bad_value_names_its_flag(name: str, value: Any):
     [
         ("pooling", "mean"),
         ("special_tokens", "exclude"),
+        ("skip_first", 1),
         ("long", "truncate"),
         ("compute_dtype", "bfloat16"),
         ("store_dtype", "float16"),
     ],
 )
-def test_the_reference_is_not_imitated_in_part(name: str, value: str):
+def test_the_reference_is_not_imitated_in_part(name: str, value: Any):
     assert CaptureSettings(compat="selfcond").compat == "selfcond"
     with pytest.raises(InputError, match=f"--compat=selfcond needs --{name}="):
         CaptureSettings(compat="selfcond", **{name: value})

@@ -109,6 +109,30 @@ def test_held_out_is_said_and_shown(
     assert set(top["on_p50"]) == {None} and ("held_out" in top) == bool(holdout)
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_units_that_only_see_the_beginning_are_told(
+    scored: Expertise, tmp_path: Path, known: bool
+) -> None:
+    folder = copy(scored, tmp_path)
+    units = folder.read_table("units")
+    shares = np.linspace(0, 1, len(units), dtype=np.float32)
+    units["at_first_token"] = shares
+    if not known:
+        del units["at_first_token"]
+    folder.write_table("units", units)
+    expertise = Expertise(folder)
+    said = report_data(expertise, 0.7, LIMITS).facts["Maximum at the first token"]
+    assert said.startswith(
+        "in over 90% of the sentences for 10.1% of the units" if known else "n/a"
+    )
+    model = model_of(build.build_report(expertise, 0.7).read_text("utf-8"))
+    shown = model["units"]["unit"]
+    wanted = shares[shown] if known else [None] * len(shown)
+    assert model["units"]["atFirst"] == [
+        None if share is None else pytest.approx(share, abs=1e-4) for share in wanted
+    ]
+
+
 def test_without_responses_no_sentences_are_shown(
     scored: Expertise, tmp_path: Path
 ) -> None:

@@ -8,10 +8,13 @@ function unitPage(model, id) {
   const rows = i === undefined ? listedConcepts(model, unit) : model.units.concepts[i].map((c, n) => ({ c, ap: model.units.ap[i][n] }));
   const experts = rows.filter((row) => row.ap >= model.gamma - 5e-5).length;
   const best = rows[0];
+  const atFirst = i === undefined ? null : model.units.atFirst[i];
   return page(h("code", {}, model.unitName(unit)), [
     best ? h("p", { class: "lead" }, "Best at ", conceptLink(model, best.c), `, with AP ${fixed(best.ap)} (chance ${fixed(model.concepts.chance[best.c])}). `,
       experts ? `It is an expert for ${plural(experts, "concept")} at γ = ${model.gamma}.` : `It is no expert at γ = ${model.gamma}.`) : null,
-    facts([["unit number", String(unit)], ["layer", String(at.layer)], ["site", at.site], ["index in the site", String(at.index)], ["module", code(at.module)]]),
+    facts([["unit number", String(unit)], ["layer", String(at.layer)], ["site", at.site], ["index in the site", String(at.index)], ["module", code(at.module)],
+      ...(atFirst == null ? [] : [["maximum at the first token", `${(100 * atFirst).toFixed(1)}% of the sentences`]])]),
+    atFirst > 0.9 ? note("Where a sentence begins decides most of its responses; with --skip_first=1 that token takes no part.") : null,
     section("excite", "What excites it", i === undefined ? note("The report keeps the sentences of the best units of each concept; this one is not among them.") : excitedTable(model, unit, best ? best.c : null),
       i !== undefined && model.units.sentences[i].length && best ? note("Labels are those in ", conceptLink(model, best.c), ".") : null),
     section("concepts", "Its concepts", rows.length ? unitConcepts(model, unit, rows, i === undefined) : note(`It is not among the ${model.map.k} best units of any concept; the report knows no more of it.`)),
