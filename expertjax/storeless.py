@@ -5,6 +5,7 @@ from pathlib import Path
 from jax.sharding import Mesh
 
 from expertjax.capturing.capture import MemoryCapture
+from expertjax.capturing.first_token import write_share
 from expertjax.capturing.prepare import prepare, write_tables
 from expertjax.capturing.settings import CaptureSettings
 from expertjax.checkpoints.load import Model
@@ -61,6 +62,7 @@ def capture_and_score(
             prepared.table.num_units,
             score_settings,
             memory_bytes,
-            MemoryCapture(prepared),
+            MemoryCapture(prepared, folder),
         )
+    write_share(folder, prepared)
     return folder

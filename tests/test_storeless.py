@@ -125,11 +125,11 @@ def test_what_was_cut_short_goes_on(
     calls = []
     whole = capturing.MemoryCapture.__call__
 
-    def count(self: Any, rows: np.ndarray) -> np.ndarray:
+    def count(self: Any, rows: np.ndarray, *more: Any) -> np.ndarray:
         calls.append(len(rows))
         if len(calls) == after + 1:
             raise Cut
-        return whole(self, rows)
+        return whole(self, rows, *more)
 
     def run() -> ResultFolder:
         return capture_and_score(

@@ -35,11 +35,6 @@ class Batch:
     mask: np.ndarray
     pooled: np.ndarray
 
-    @property
-    def there(self) -> np.ndarray:
-        """[B] bool, False at filler."""
-        return np.arange(len(self.tokens)) < self.rows[1] - self.rows[0]
-
 
 def choose_buckets(lengths_N: np.ndarray, bucket_tokens: int) -> tuple[int, ...]:
     """The lengths at which sentences are run.

@@ -1,7 +1,6 @@
 """The resumable loop: batches through the model, blocks into the store."""
 
 import collections
-import functools
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +8,8 @@ import tensorstore as ts
 from jax.sharding import Mesh
 from tqdm import tqdm
 
-from expertjax.capturing.prepare import (
-    Prepared,
-    prepare,
-    write_tables,
-    write_units,
-)
+from expertjax.capturing.first_token import open_counts, write_share
+from expertjax.capturing.prepare import Prepared, prepare, write_tables
 from expertjax.capturing.rounding import check_finite
 from expertjax.capturing.settings import CaptureSettings
 from expertjax.capturing.steps import Steps
@@ -145,16 +140,10 @@ def _run_blocks(folder: ResultFolder, prepared: Prepared) -> None:
         arrays.narrow_chunks(shape[0]),
     )
     blocks = plan.blocks()
-    counts = arrays.Layout(
-        (len(blocks), shape[1]),
-        "float32",
-        (1, prepared.columns_per_process),
-        ("block", "unit"),
-    )
-    places = {folder.responses_path: layout, folder.at_first_path: counts}
-    for place, of_place in places.items():
-        processes.in_order(functools.partial(arrays.create_array, place, of_place))
-    responses, at_first = (arrays.create_array(*place) for place in places.items())
+    processes.in_order(lambda: arrays.create_array(folder.responses_path, layout))
+    processes.in_order(lambda: open_counts(folder, prepared, len(blocks)))
+    responses = arrays.create_array(folder.responses_path, layout)
+    at_first = open_counts(folder, prepared, len(blocks))
     ledger = folder.responses_ledger
     # A block of several processes counts once all have written their part.
     there = ledger.finished()
@@ -186,25 +175,21 @@ def _run_blocks(folder: ResultFolder, prepared: Prepared) -> None:
         writer.finish()
     processes.barrier("capture: blocks")
     if processes.is_first():
-        if prepared.settings.pooling == "max":
-            write_units(folder, prepared.table, _share(at_first, shape[0]))
+        write_share(folder, prepared)
         ledger.close(len(blocks) * parts)
-
-
-def _share(counts_BxU: ts.TensorStore, num_sentences: int) -> np.ndarray:
-    """[U] float32 from the counts of all blocks; NaN where one is missing."""
-    sums_U = np.zeros(counts_BxU.shape[1])
-    for block in range(counts_BxU.shape[0]):
-        sums_U += counts_BxU[block].read().result()
-    return (sums_U / num_sentences).astype(np.float32)
 
 
 class MemoryCapture:
     """Captures some sentences at a time, into memory."""
 
-    def __init__(self, prepared: Prepared) -> None:
-        """Begins to compile."""
-        self._prepared = prepared
+    def __init__(self, prepared: Prepared, folder: ResultFolder) -> None:
+        """Begins to compile.
+
+        Args:
+          prepared: sentences and units.
+          folder: gets the counts of maxima at first tokens.
+        """
+        self._prepared, self._folder = prepared, folder
         if meshes.num_processes(prepared.mesh) > 1:
             raise InputError(
                 "--keep_responses=false: a `model` axis that spans processes splits "
@@ -213,20 +198,34 @@ class MemoryCapture:
         self._steps = Steps(prepared)
         self._steps.prepare(prepared.plan.shapes(prepared.plan.blocks()))
 
-    def __call__(self, rows: np.ndarray) -> np.ndarray:
-        """[n, U] responses, in the dtype of the store, to rows of the pool, ascending.
+    def __call__(
+        self, rows: np.ndarray, is_new: np.ndarray, part: tuple[int, int]
+    ) -> np.ndarray:
+        """Captures one part of several.
+
+        Args:
+          rows: [n] of the pool, ascending.
+          is_new: [n] bool, True at sentences of no earlier part.
+          part: its number, and that of all parts.
+
+        Returns:
+          [n, U] responses, in the dtype of the store.
 
         Raises:
           InputError: names the first response that is not finite or does not fit.
           Stopped: SIGTERM has arrived; of the group, nothing is kept.
         """
-        prepared = self._prepared.keep(rows)
+        prepared = self._prepared.keep(rows, is_new)
+        at_first_U = np.zeros(prepared.table.num_units, np.int64)
         values = np.empty((len(rows), prepared.table.num_units), prepared.dtype)
         with _progress(prepared) as bar:
             for start, stop in prepared.plan.blocks():
                 block = values[start:stop]
-                _capture_block(self._steps, prepared, start, block, bar)
+                at_first_U += _capture_block(self._steps, prepared, start, block, bar)
                 stopping.check_alone()
+        number, count = part
+        counts = open_counts(self._folder, self._prepared, count)
+        arrays.commit(counts, counts[number].write(at_first_U.astype(np.float32)))
         return values
 
 
@@ -295,7 +294,7 @@ def _capture_block(
 
     stop = start + len(values_NxU)
     for batch in prepared.plan.batches(prepared.pool, start, stop):
-        running.append((batch, steps(batch)))
+        running.append((batch, steps(batch, prepared.counted_of(batch))))
         if len(running) > 1:
             fetch()
     while running:

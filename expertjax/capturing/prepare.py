@@ -11,7 +11,7 @@ import pandas as pd
 from jax.sharding import Mesh
 from tqdm import tqdm
 
-from expertjax.capturing.batches import BatchPlan, choose_buckets, shard_rows
+from expertjax.capturing.batches import Batch, BatchPlan, choose_buckets, shard_rows
 from expertjax.capturing.operations import flops_per_token
 from expertjax.capturing.settings import CaptureSettings
 from expertjax.checkpoints.load import Model, params_digest
@@ -24,7 +24,7 @@ from expertjax.models.sites import UnitTable
 from expertjax.runtime import mesh as meshes
 from expertjax.runtime import processes
 from expertjax.stores import arrays
-from expertjax.stores.folder import ResultFolder
+from expertjax.stores.folder import AT_FIRST, ResultFolder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +40,7 @@ class Prepared:
       mesh: of this process's group.
       identity: everything that the bytes of the responses depend on, and counts;
         empty where nothing is stored.
+      is_counted: [N] bool, True at sentences that are counted here; None for all.
     """
 
     model: Model
@@ -49,6 +50,7 @@ class Prepared:
     plan: BatchPlan
     mesh: Mesh
     identity: dict[str, Any]
+    is_counted: np.ndarray | None = None
 
     @property
     def dtype(self) -> np.dtype:
@@ -81,10 +83,18 @@ class Prepared:
         """As many units as each process of the group holds."""
         return _columns_per_process(self.table, self.mesh)
 
-    def keep(self, rows: np.ndarray) -> "Prepared":
+    def keep(self, rows: np.ndarray, is_counted: np.ndarray) -> "Prepared":
         """Some of the sentences, ascending, each run at the length that it has here."""
         pool, plan = self.pool.keep(rows), self.plan.keep(rows)
-        return dataclasses.replace(self, pool=pool, plan=plan)
+        return dataclasses.replace(self, pool=pool, plan=plan, is_counted=is_counted)
+
+    def counted_of(self, batch: Batch) -> np.ndarray:
+        """[B] bool, True at the batch's sentences that are counted; not at filler."""
+        counted_B = np.zeros(len(batch.tokens), bool)
+        start, stop = batch.rows
+        of_batch = True if self.is_counted is None else self.is_counted[start:stop]
+        counted_B[: stop - start] = of_batch
+        return counted_B
 
 
 def prepare(
@@ -280,7 +290,7 @@ def write_units(
         "module": table.module,
     }
     if at_first_token is not None:
-        columns["at_first_token"] = at_first_token
+        columns[AT_FIRST] = at_first_token
     folder.write_table("units", pd.DataFrame(columns))
 
 

@@ -31,7 +31,7 @@ class Compiled:
 
         Args:
           step: jitted, of parameters and a batch's tokens, mask, pooled tokens and
-            sentences that are there.
+            counted sentences.
           params: where they are to be.
           mesh: over whose `data` axis batches are split.
         """
@@ -46,23 +46,32 @@ class Compiled:
                 self._compiled[shape] = self._pool.submit(self._compile, shape)
 
     @jax_settings()
-    def __call__(self, batch: Batch) -> Any:
-        """Starts a batch; what the step returns."""
+    def __call__(self, batch: Batch, counted_B: np.ndarray | None = None) -> Any:
+        """Starts a batch; what the step returns.
+
+        Args:
+          batch: of any shape.
+          counted_B: bool, for steps that count sentences: True at those that count.
+        """
         shape = batch.tokens.shape
         self.prepare([shape])
-        return self._compiled[shape].result()(self._params, *self._inputs(batch))
+        return self._compiled[shape].result()(
+            self._params, *self._inputs(batch, counted_B)
+        )
 
-    def _inputs(self, batch: Batch) -> list[Array]:
+    def _inputs(self, batch: Batch, counted_B: np.ndarray | None) -> list[Array]:
         split = meshes.split_batch(self._mesh)
-        inputs = (batch.tokens, batch.mask, batch.pooled, batch.there)
+        if counted_B is None:
+            counted_B = np.zeros(len(batch.tokens), bool)
+        inputs = (batch.tokens, batch.mask, batch.pooled, counted_B)
         return [meshes.put(split, array) for array in inputs]
 
     @jax_settings()
     def _compile(self, shape: tuple[int, int]) -> Any:
         tokens = jax.ShapeDtypeStruct(shape, jnp.int32)
         mask = jax.ShapeDtypeStruct(shape, jnp.bool_)
-        there = jax.ShapeDtypeStruct(shape[:1], jnp.bool_)
-        lowered = self._step.lower(self._params, tokens, mask, mask, there)
+        counted = jax.ShapeDtypeStruct(shape[:1], jnp.bool_)
+        lowered = self._step.lower(self._params, tokens, mask, mask, counted)
         return lowered.compile()
 
 
@@ -71,8 +80,8 @@ class Steps(Compiled):
 
     A call gives what the step does; by default [B, U] responses in the dtype of the
     store (U filled up to a multiple of the `model` axis), whether all of them are
-    finite, and [1, U] int32: how many have their maximum at the first token (0 where
-    pooling takes none).
+    finite, and [1, U] int32: how many counted sentences have their maximum at the first
+    token (0 where pooling takes none).
     """
 
     def __init__(self, prepared: Prepared, step: Any = None) -> None:
@@ -96,7 +105,7 @@ class Steps(Compiled):
             lambda output, _: _responses(prepared, output.pooled, np.dtype(np.float32)),
             meshes.split_responses(prepared.mesh),
         )
-        return meshes.local(step(self._params, *self._inputs(batch)))
+        return meshes.local(step(self._params, *self._inputs(batch, None)))
 
 
 def jit_forward(
@@ -111,8 +120,8 @@ def jit_forward(
     Args:
       prepared: its table says which sites are pooled.
       make_pool: [B, T] bool, True at tokens that count -> how sites are pooled.
-      finish: makes of the model's output, and of [B] sentences that are there, what
-        the function returns.
+      finish: makes of the model's output, and of [B] bool (the counted sentences),
+        what the function returns.
       out_shardings: of that.
       inputs_of: tokens and mask -> what the model takes.
     """
@@ -120,11 +129,11 @@ def jit_forward(
     record = frozenset(site.name for site in table.recorded)
 
     def step(
-        params: Any, tokens: Array, mask: Array, pooled: Array, there: Array
+        params: Any, tokens: Array, mask: Array, pooled: Array, counted: Array
     ) -> Any:
         module = model.forward.bind(params)
         probe = Probe(pool=make_pool(pooled), record=record, depth=table.depth)
-        return finish(module(inputs_of(tokens, mask), probe), there)
+        return finish(module(inputs_of(tokens, mask), probe), counted)
 
     split = meshes.split_batch(mesh)
     params = sharding.parameter_shardings(mesh, model.params)
@@ -156,7 +165,7 @@ def _response_step(prepared: Prepared) -> Any:
         # [2, B, F], so that sentences stay with their devices.
         return lambda z_BxTxF: jnp.stack([pool(z_BxTxF), first(z_BxTxF)])
 
-    def finish(output: Output, there_B: Array) -> tuple[Array, Array, Array]:
+    def finish(output: Output, counted_B: Array) -> tuple[Array, Array, Array]:
         pooled = output.pooled
         if takes_maximum:
             pooled, first = (
@@ -168,7 +177,7 @@ def _response_step(prepared: Prepared) -> Any:
         at_first_1xU = jnp.zeros((1, responses_BxU.shape[1]), jnp.int32)
         if takes_maximum:
             is_first_BxU = _responses(prepared, first, float32) >= responses_BxU
-            at_first_1xU = (is_first_BxU & there_B[:, None]).sum(0, keepdims=True)
+            at_first_1xU = (is_first_BxU & counted_B[:, None]).sum(0, keepdims=True)
         responses_BxU = responses_BxU.astype(prepared.dtype)
         is_finite = jnp.isfinite(responses_BxU).all()
         if repeats:

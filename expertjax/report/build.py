@@ -8,12 +8,13 @@ import pandas as pd
 
 from expertjax.analysis.compare import CompareSettings, Comparison, compare
 from expertjax.analysis.expertise import Expertise
-from expertjax.report.data import AT_FIRST, MOSTLY_FIRST, ReportData
+from expertjax.report.data import MOSTLY_FIRST, ReportData
 from expertjax.report.limits import Limits, limits_for
 from expertjax.report.page import model_part
 from expertjax.report.sentences import gather_sentences
 from expertjax.report.side_by_side import side_by_side
 from expertjax.report.write import TOP_K, write_pages, write_report
+from expertjax.stores.folder import AT_FIRST
 
 _SHOWN = ("on_p50", "on_p90", "off_mean")
 

@@ -19,8 +19,7 @@ _EXPERT_COLUMNS = (
     "ap_high",
 )  # fmt: skip
 _HELD_OUT = "ap_heldout"
-AT_FIRST = "at_first_token"  # a column that units may have
-MOSTLY_FIRST = 0.9
+MOSTLY_FIRST = 0.9  # of the sentences
 _ROUNDING = 1e-5  # AP is float32 in the store, perhaps float64 in tables
 
 

@@ -8,9 +8,10 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from expertjax.analysis import colearning, counts
-from expertjax.report.data import AT_FIRST, ReportData
+from expertjax.report.data import ReportData
 from expertjax.report.limits import Limits
 from expertjax.report.null import expected_counts
+from expertjax.stores.folder import AT_FIRST
 
 _EDGES = np.linspace(0, 1, 101)
 _GAMMAS = np.linspace(0.5, 1, 51)

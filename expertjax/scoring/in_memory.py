@@ -21,7 +21,7 @@ def score_in_memory(
     num_units: int,
     settings: ScoreSettings,
     memory_bytes: int,
-    capture: Callable[[np.ndarray], np.ndarray],
+    capture: Callable[[np.ndarray, np.ndarray, tuple[int, int]], np.ndarray],
     mesh: Mesh | None = None,
 ) -> None:
     """Scores concepts by groups whose responses are made when needed and not kept.
@@ -36,7 +36,8 @@ def score_in_memory(
       num_units: U.
       settings: see `ScoreSettings`.
       memory_bytes: the most that a group's responses take as float32.
-      capture: rows of the pool, ascending -> their [n, U] responses.
+      capture: rows of the pool, ascending; which of them no earlier group has; the
+        group's number and that of all groups -> their [n, U] responses.
       mesh: for the JAX kernel; defaults to all devices of this process.
 
     Raises:
@@ -69,7 +70,9 @@ def score_in_memory(
                 concepts = slice(group * size, min((group + 1) * size, len(keys)))
                 rows = _rows_of(members[concepts])
                 part = scoring.part(concepts, rows)
-                x_NxU = capture(rows)
+                earlier = _rows_of(members[: concepts.start])
+                is_new = ~np.isin(rows, earlier, assume_unique=True)
+                x_NxU = capture(rows, is_new, (group, len(groups)))
                 for mark, (start, stop) in blocks:
                     block = x_NxU[:, start:stop].astype(np.float32)
                     scoring.add(targets, part, mark, start, stop, block)
@@ -82,7 +85,8 @@ def score_in_memory(
 
 def _rows_of(members: Sequence[Membership]) -> np.ndarray:
     """The rows that some concepts need, ascending."""
-    return np.unique(np.concatenate([member.sentence for member in members]))
+    rows = [member.sentence for member in members]
+    return np.unique(np.concatenate(rows)) if rows else np.empty(0, np.int32)
 
 
 def _group_size(

@@ -15,6 +15,7 @@ from expertjax.stores.ledger import Ledger
 from expertjax.stores.paths import write_atomically
 
 FORMAT_VERSION = 3
+AT_FIRST = "at_first_token"  # a column that `units.parquet` may have
 TABLES = (
     "units", "sentences", "dropped", "memberships", "concepts", "null", "experts",
     "excited",

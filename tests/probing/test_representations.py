@@ -74,7 +74,9 @@ def test_padding_on_either_side_is_the_same(
                 slice(0, len(row)) if side == "right" else slice(width - len(row), None)
             )
             tokens[i, at], mask[i, at] = row, True
-        vectors.append(np.asarray(step(model.params, tokens, mask, jnp.array(mask))))
+        vectors.append(
+            np.asarray(step(model.params, tokens, mask, jnp.array(mask), None))
+        )
     bounds.assert_outputs(vectors[0], vectors[1], bounds.of_model(model))
     assert np.abs(vectors[0][0] - vectors[0][1]).max() > 0.1
 
