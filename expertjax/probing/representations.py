@@ -88,7 +88,7 @@ def representation_step(model: Model, kind: Representation) -> Any:
       kind: see `pool_hidden`.
     """
 
-    def step(params: Any, tokens: Array, mask: Array, pooled: Array, _: Array) -> Array:
+    def step(params: Any, tokens: Array, mask: Array, pooled: Array, _: Any) -> Array:
         module = model.forward.bind(params)
         hidden_BxTxD = module(Inputs.of(tokens, mask)).hidden
         return pool_hidden(kind, pooled, hidden_BxTxD)
