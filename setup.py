@@ -50,6 +50,7 @@ setup(
             "pdoc>=15",
             "playwright>=1.50",
             "pytest>=8",
+            "pytest-xdist>=3.6",
             "ruff>=0.12",
             "scikit-learn>=1.5",
             "torch==2.13.0",

@@ -80,11 +80,7 @@ def define_capture_flags() -> None:
         "",
         "i/n: only every n-th model from the i-th on, from 0, for n independent jobs.",
     )
-    define_path(
-        "compile_cache",
-        "",
-        "Folder in which compiled programs are kept for later runs.",
-    )
+    define_compile_cache_flag()
     define_ignore_config_flag()
     define_process_flags()
 
@@ -96,6 +92,16 @@ def define_precision_flag() -> None:
         "float32",
         ["float32", "tensorfloat32", "bfloat16_3x"],
         "Of products of float32 matrices; the others are faster on some accelerators.",
+    )
+
+
+def define_compile_cache_flag() -> None:
+    """Of every program that runs a model."""
+    define_path(
+        "compile_cache",
+        None,
+        "Folder in which compiled programs are kept for later runs; by default one in "
+        "the user's cache folder, empty for none.",
     )
 
 
@@ -169,6 +175,7 @@ def define_generate_flags(
       top_k: likewise.
     """
     define_path("model", None, "As in find_experts; causal.", required=True)
+    define_compile_cache_flag()
     define_precision_flag()
     define_ignore_config_flag()
     define_path("perplexity_model", None, "Judges texts; default: --model.")
@@ -192,6 +199,9 @@ def define_generate_flags(
 def load_writer_and_judge() -> tuple[Any, Any]:
     """The model of `--model`, and that of `--perplexity_model` or None."""
     import expertjax as ej
+    from expertjax.runtime.compile_cache import keep_compiled
+
+    keep_compiled(FLAGS.compile_cache)
 
     paths = FLAGS.model, FLAGS.perplexity_model
     how = {"precision": FLAGS.precision, "ignore_config": FLAGS.ignore_config}

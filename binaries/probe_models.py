@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from absl import flags
 
 from binaries.common_flags import (
+    define_compile_cache_flag,
     define_ignore_config_flag,
     define_precision_flag,
     settings_from_flags,
@@ -79,9 +80,7 @@ flags.DEFINE_string(
     "",
     "i/n: only every n-th model from the i-th on, from 0; n jobs may share --out.",
 )
-define_path(
-    "compile_cache", "", "Folder in which compiled programs are kept for later runs."
-)
+define_compile_cache_flag()
 
 
 def main(argv: Sequence[str]) -> None:

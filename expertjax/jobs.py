@@ -51,7 +51,8 @@ class FindSettings:
       shard_models: "i/n" for every n-th model from the i-th on, from 0; "" for all.
       excited_sentences: of each of the best units, kept with the token at which it is
         maximal (`excited.parquet`), where responses are kept; 0 for none.
-      compile_cache: folder in which compiled programs are kept; "" for none.
+      compile_cache: folder in which compiled programs are kept; "" for none, None for
+        one in this user's cache folder.
       ignore_config: attributes of the models' configs that are passed over.
     """
 
@@ -64,7 +65,7 @@ class FindSettings:
     memory_bytes: int = 4 * 2**30
     shard_models: str = ""
     excited_sentences: int = 8
-    compile_cache: str = ""
+    compile_cache: str | None = None
     ignore_config: Sequence[str] = ()
 
     def __post_init__(self) -> None:
