@@ -22,9 +22,6 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 import scipy.sparse
-from scipy import stats
-from scipy.cluster import hierarchy
-from scipy.spatial.distance import squareform
 
 from expertjax.analysis.counts import is_expert
 from expertjax.errors import InputError
@@ -166,6 +163,8 @@ def _mean_jaccard(a: int, b: int, num_units: int) -> float:
     """Mean of s / (a + b - s) over the units s that random sets share."""
     if not min(a, b):
         return 0.0
+    from scipy import stats  # half a second, for which every program would wait
+
     law = stats.hypergeom(num_units, a, b)
     reach = _TAIL * law.std() + _TAIL
     low = max(0, a + b - num_units, int(law.mean() - reach))
@@ -184,6 +183,9 @@ def cluster_order(similarity_CxC: np.ndarray) -> np.ndarray:
     """
     if len(similarity_CxC) < 3:
         return np.arange(len(similarity_CxC))
+    from scipy.cluster import hierarchy  # as above
+    from scipy.spatial.distance import squareform
+
     distance_CxC = 1 - similarity_CxC
     np.fill_diagonal(distance_CxC, 0)
     condensed = squareform(distance_CxC, checks=False)
@@ -226,6 +228,8 @@ def strongest_pairs(found: Overlap, n: int = 10) -> pd.DataFrame:
 def _pair_table(
     found: Overlap, rows_P: np.ndarray, others_P: np.ndarray
 ) -> pd.DataFrame:
+    from scipy import stats  # as above
+
     shared_P = found.shared_CxC[rows_P, others_P]
     sizes = found.sizes_C[rows_P], found.sizes_C[others_P]
     return pd.DataFrame(

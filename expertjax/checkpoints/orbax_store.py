@@ -9,7 +9,6 @@ from typing import Any
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 from flax import nnx
 
 from expertjax.errors import InputError, join_problems
@@ -22,6 +21,8 @@ def save_params(path: Path, state: nnx.State) -> None:
       path: folder to be made; must not exist.
       state: arrays, possibly sharded over many hosts.
     """
+    import orbax.checkpoint as ocp  # half a second, which most runs do without
+
     with ocp.StandardCheckpointer() as checkpointer:
         checkpointer.save(path.resolve(), nnx.to_pure_dict(state))
 
@@ -46,6 +47,8 @@ def read_params(
     """
     if not path.is_dir():
         raise InputError(f"{path}: is missing; convert the checkpoint again")
+    import orbax.checkpoint as ocp  # as above
+
     try:
         path = path.resolve()
         with ocp.PyTreeCheckpointer() as checkpointer:

@@ -1,7 +1,6 @@
 """How well a probe does on held-out sentences."""
 
 import numpy as np
-from scipy.stats import rankdata
 
 
 def accuracy(label_n: np.ndarray, predicted_n: np.ndarray) -> float:
@@ -29,6 +28,10 @@ def auroc(label_n: np.ndarray, score_nxK: np.ndarray) -> float:
 
 def _area(is_positive_n: np.ndarray, score_n: np.ndarray) -> float:
     """Mann and Whitney's U, as a share of all pairs; ties count half."""
+    from scipy.stats import (
+        rankdata,  # half a second, for which every program would wait
+    )
+
     positives = is_positive_n.sum()
     negatives = len(is_positive_n) - positives
     ranks = rankdata(score_n)[is_positive_n].sum()
