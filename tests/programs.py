@@ -1,5 +1,6 @@
 """Running the programs as a user does: several at a time, stopped and killed."""
 
+import functools
 import os
 import signal
 import socket
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.data import REPOSITORY
+from tests.program_server import Server
 
 STOPPED = 75
 
@@ -38,7 +40,8 @@ def start(program: str, *args: str, **flags: Any) -> subprocess.Popen[str]:
 def environment() -> dict[str, str]:
     """The variables of a program that runs on one device, offline."""
     variables = dict(os.environ, JAX_PLATFORMS="cpu", HF_HUB_OFFLINE="1")
-    variables.pop("XLA_FLAGS", None)
+    for name in ("XLA_FLAGS", "PYTEST_CURRENT_TEST"):
+        variables.pop(name, None)
     return variables
 
 
@@ -65,6 +68,37 @@ def finish(*processes: subprocess.Popen[str], status: int = 0) -> list[str]:
     said = ["".join(process.communicate(timeout=120)) for process in processes]
     assert [process.returncode for process in processes] == [status] * len(said), said
     return said
+
+
+def run_program(program: str, *args: Any, status: int = 0, **flags: Any) -> str:
+    """Runs one of `binaries` to its end, sooner than `start` and `finish`.
+
+    Args:
+      program: its name.
+      *args: given as they are.
+      status: with which it has to end.
+      **flags: become `--name=value`.
+
+    Returns:
+      what it says.
+    """
+    args = *args, *(f"--{name}={value}" for name, value in flags.items())
+    done = try_program(program, args)
+    assert done.returncode == status, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def try_program(
+    program: str, args: Sequence[Any], file_limit: int | None = None
+) -> "subprocess.CompletedProcess[str]":
+    """The same with whatever status; see `program_server.Server.run`."""
+    return _server(tuple(sorted(environment().items()))).run(program, args, file_limit)
+
+
+@functools.lru_cache(maxsize=1)
+def _server(variables: tuple[tuple[str, str], ...]) -> Server:
+    """Another one where a test has changed the environment."""
+    return Server(dict(variables))
 
 
 def wait_for(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.capturing.tiny_concepts import tiny_concepts, write_tiny_concepts
-from tests.programs import finish, start
+from tests.programs import run_program
 
 NAMES = ("हिन्दी", "ไทย", unicodedata.normalize("NFD", "música"))
 SHORT = 40  # tokens; some sentences are longer
@@ -39,5 +39,5 @@ def found(tiny_gpt2_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> F
     write_tiny_concepts(folder / "concepts", concepts)
     flags = {"model": tiny_gpt2_folder, "seq_len": SHORT}
     flags["concepts"] = folder / "concepts"
-    (said,) = finish(start("find_experts", **flags, out=folder / "out"))
+    said = run_program("find_experts", **flags, out=folder / "out")
     return Found(flags, folder / "out" / tiny_gpt2_folder.name, said)

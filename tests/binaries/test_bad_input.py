@@ -5,14 +5,12 @@ with the input that it breaks; `CASES` are the mistakes, of which a call may
 contain several, since they are reported together.
 """
 
-import concurrent.futures
 import csv
 import dataclasses
+import functools
 import json
-import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,7 +22,7 @@ from safetensors.numpy import load_file, save_file
 
 from expertjax.stores.folder import ResultFolder
 from tests.capturing.tiny_concepts import SEQ_LEN, tiny_concepts, write_tiny_concepts
-from tests.data import REPOSITORY
+from tests.programs import try_program
 
 Outcome = subprocess.CompletedProcess[str]
 
@@ -429,17 +427,6 @@ CASES = [
 ]
 
 
-def call(program: str, args: list[str], file_limit: int | None = None) -> Outcome:
-    command = [sys.executable, "-m", f"binaries.{program}", *args]
-    if file_limit is not None:
-        command = ["bash", "-c", f'ulimit -f {file_limit}; exec "$@"', "-", *command]
-    environment = dict(os.environ, JAX_PLATFORMS="cpu", HF_HUB_OFFLINE="1")
-    environment.pop("XLA_FLAGS", None)  # one device, as most machines have
-    return subprocess.run(
-        command, cwd=REPOSITORY, env=environment, text=True, capture_output=True
-    )
-
-
 def contents(folder: Path) -> dict[str, bytes]:
     paths = [path for path in folder.rglob("*") if path.is_file()]
     return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
@@ -460,7 +447,7 @@ def sound_result(
 ) -> Path:
     """What the same program makes of input that is not broken."""
     world = World(tiny_gpt2_folder, Path(), tmp_path_factory.mktemp("sound"))
-    outcome = call("find_experts", world.find())
+    outcome = try_program("find_experts", world.find())
     assert outcome.returncode == 0, outcome.stderr
     assert "error:" not in outcome.stderr
     assert (world.out / "tiny-gpt2" / "_SUCCESS").is_file()
@@ -469,33 +456,22 @@ def sound_result(
 
 @pytest.fixture(scope="module")
 def finished(
-    request: pytest.FixtureRequest,
     tiny_gpt2_folder: Path,
     sound_result: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Callable[[str], Finished]:
-    """Runs what the chosen tests need, two at a time."""
+    """Runs what a test needs, once for all that need it."""
 
-    def start(name: str, folder: Path) -> Finished:
+    @functools.cache
+    def find(name: str) -> Finished:
+        run, folder = RUNS[name], tmp_path_factory.mktemp(name)
         world = World(tiny_gpt2_folder, sound_result, folder)
-        args = RUNS[name].prepare(world)
+        args = run.prepare(world)
         before = contents(folder)
-        outcome = call(RUNS[name].program, args, RUNS[name].file_limit)
+        outcome = try_program(run.program, args, run.file_limit)
         return Finished(outcome, world, before)
 
-    chosen = {
-        item.callspec.params["name"]
-        for item in request.session.items
-        if item.path == request.path and hasattr(item, "callspec")
-    }
-    pool = concurrent.futures.ThreadPoolExecutor(max_workers=2)
-    futures = {
-        name: pool.submit(start, name, tmp_path_factory.mktemp(name))
-        for name in RUNS
-        if name in chosen
-    }
-    request.addfinalizer(lambda: pool.shutdown(cancel_futures=True))
-    return lambda name: futures[name].result()
+    return find
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 
 from tests.binaries.conftest import Found
-from tests.programs import assert_same, finish, marks, results, start, wait_for
+from tests.programs import (
+    assert_same,
+    finish,
+    marks,
+    results,
+    run_program,
+    start,
+    wait_for,
+)
 
 STATUS = 130
 LINE = "stopped by Ctrl-C; the same command "
@@ -36,7 +44,7 @@ def test_a_job_goes_on_to_the_same_bytes(found: Found, tmp_path: Path):
         process.send_signal(signal.SIGINT)
         (said,) = finish(process, status=STATUS)
         assert interrupted(said) == "goes on from here"
-    finish(start("find_experts", **flags))
+    run_program("find_experts", **flags)
     there_now = results(there)
     wanted = results(found.folder)
     for files in (there_now, wanted):  # settings, and blocks of another size
@@ -57,5 +65,5 @@ def test_what_keeps_nothing_begins_again(found: Found, tmp_path: Path, program: 
     (said,) = finish(process, status=STATUS)
     assert interrupted(said) == "begins again"
     assert not list(tmp_path.rglob("*out*"))
-    finish(start(program, **flags, **more))
+    run_program(program, **flags, **more)
     assert (tmp_path / "there" / "out").exists()

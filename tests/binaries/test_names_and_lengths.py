@@ -8,7 +8,7 @@ import pytest
 
 from expertjax.concepts.files import read_concepts
 from tests.binaries.conftest import NAMES, Found
-from tests.programs import finish, start
+from tests.programs import run_program
 
 
 def test_names_with_combining_marks_go_all_the_way(found: Found, tmp_path: Path):
@@ -17,12 +17,12 @@ def test_names_with_combining_marks_go_all_the_way(found: Found, tmp_path: Path)
     assert (found.folder / "report" / "index.html").is_file()
     assert "Warning" not in found.said  # of letters that the figures' font lacks
     flags = {"results": found.folder, "out": tmp_path / "out"}
-    finish(start("export_expertise", **flags))
+    run_program("export_expertise", **flags)
     written = {path.parent.parent.name for path in tmp_path.rglob("expertise.csv")}
     assert written == set(NAMES)
     flags = {"model": found.flags["model"], "expertise": found.folder}
     flags |= {"max_new_tokens": 3, "out": tmp_path / "texts.csv"}
-    finish(start("generate_text", **flags, concept=f"भाषा/{NAMES[0]}", num_units=3))
+    run_program("generate_text", **flags, concept=f"भाषा/{NAMES[0]}", num_units=3)
     assert list(pd.read_csv(tmp_path / "texts.csv")["concept"]) == [f"भाषा/{NAMES[0]}"]
 
 
@@ -52,5 +52,5 @@ def test_what_is_left_out_as_too_long_is_said_for_each_concept(found: Found):
 @pytest.mark.parametrize("seq_len", [20, 64])
 def test_sentences_that_are_cut_are_counted(found: Found, tmp_path: Path, seq_len: int):
     flags = found.flags | {"seq_len": seq_len, "out": tmp_path, "long": "truncate"}
-    (said,) = finish(start("capture_responses", "--dry_run", **flags))
+    said = run_program("capture_responses", "--dry_run", **flags)
     assert ("longer sentences are cut" in said) == (seq_len == 20)

@@ -9,7 +9,7 @@ import pytest
 
 from tests.binaries.conftest import Found
 from tests.data import REPOSITORY
-from tests.programs import finish, start
+from tests.programs import run_program
 
 PROGRAMS = sorted(
     path.stem
@@ -41,7 +41,7 @@ WRITES = {
 
 def flag_types(program: str) -> dict[str, str]:
     """The program's own flags, and what each takes."""
-    (shown,) = finish(start(program, "--helpxml"), status=1)
+    shown = run_program(program, "--helpxml", status=1)
     flags = xml.etree.ElementTree.fromstring(shown).iter("flag")
     return {
         flag.findtext("name", ""): flag.findtext("type", "")
@@ -68,7 +68,7 @@ def test_an_output_is_tried_before_the_work(program: str, tmp_path: Path):
     (tmp_path / "file").write_text("precious")
     out = tmp_path / "file" / "out"
     given = [f"--{flag}" for flag in WRITES[program]]
-    (said,) = finish(start(program, *given, out=out), status=1)
+    said = run_program(program, *given, out=out, status=1)
     assert f"error: --out={out}: cannot be written (Not a directory)" in said
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
@@ -77,16 +77,16 @@ def test_an_output_is_tried_before_the_work(program: str, tmp_path: Path):
 def test_files_are_tried_too_and_leave_nothing(flag: str, tmp_path: Path):
     place = tmp_path / "there.png"
     place.mkdir()
-    (said,) = finish(start("generate_text", model="none", **{flag: place}), status=1)
+    said = run_program("generate_text", model="none", **{flag: place}, status=1)
     assert f"error: --{flag}={place}: is a folder; expected the name of a file" in said
     place.rmdir()
-    (said,) = finish(start("generate_text", model="none", **{flag: place}), status=1)
+    said = run_program("generate_text", model="none", **{flag: place}, status=1)
     assert "--model" in said and not list(tmp_path.iterdir())
 
 
 def test_a_figure_of_no_known_kind_is_refused_at_once(tmp_path: Path):
-    (said,) = finish(
-        start("generate_text", model="none", figure=tmp_path / "a.figure"), status=1
+    said = run_program(
+        "generate_text", model="none", figure=tmp_path / "a.figure", status=1
     )
     assert "expected .png, .svg or .pdf" in said
 
@@ -101,9 +101,9 @@ def test_the_home_folder_in_every_kind_of_path(
     flags = {"model": "~/tiny", "expertise": "~/out/tiny", "out": "~/new/texts.csv"}
     flags |= {"figure": "~/new/k.svg", "save_edit": "~/new/edit.json"}
     flags |= {"concept": "भाषा/ไทย", "num_units": "0,3", "max_new_tokens": 3}
-    finish(start("generate_text", **flags))
+    run_program("generate_text", **flags)
     flags |= {"load_edit": "~/new/edit.json", "out": "~/new/again.csv"}
-    finish(start("generate_text", **flags))
+    run_program("generate_text", **flags)
     names = {"texts.csv", "k.svg", "edit.json", "again.csv"}
     assert {path.name for path in (tmp_path / "new").iterdir()} == names
     first, again = (
@@ -111,7 +111,7 @@ def test_the_home_folder_in_every_kind_of_path(
     )
     assert first["sentence"].iloc[-1] == again["sentence"].iloc[0]
     flags = {"model": "~/tiny", "tasks": "~/concepts", "out": "~/probes", "seq_len": 40}
-    finish(start("probe_models", **flags, compile_cache="~/compiled"))
+    run_program("probe_models", **flags, compile_cache="~/compiled")
     assert (tmp_path / "probes" / "models.csv").is_file()
     assert list((tmp_path / "compiled").iterdir())
     assert not (REPOSITORY / "~").exists()
@@ -119,7 +119,7 @@ def test_the_home_folder_in_every_kind_of_path(
 
 def test_a_home_folder_that_is_nobodys_is_refused(tmp_path: Path):
     flags = {"model": "none", "concepts": "none", "out": "~nobody-at-all/out"}
-    (said,) = finish(start("find_experts", **flags), status=2)
+    said = run_program("find_experts", **flags, status=2)
     assert (
         "error: flag --out=~nobody-at-all/out: ~nobody-at-all/out: there is no" in said
     )

@@ -11,7 +11,7 @@ from expertjax.checkpoints.series import expand
 from expertjax.errors import InputError
 from tests.capturing.tiny_concepts import SEQ_LEN, write_tiny_concepts
 from tests.checkpoints.gguf_writer import write_folder
-from tests.programs import finish, start
+from tests.programs import run_program
 
 MAIN, OTHER = "0123456789abcdef" * 2, "fedcba9876543210" * 2
 
@@ -113,15 +113,13 @@ def test_programs_name_results_so(
     (snapshot / "tiny-Q4.gguf").symlink_to(blob)
     (tmp_path / "linked").symlink_to(tiny_gpt2_folder)
     models = [repository, snapshot / "tiny-Q4.gguf", tmp_path / "linked"]
-    (said,) = finish(
-        start(
-            "capture_responses",
-            "--dry_run",
-            *(f"--model={model}" for model in models),
-            concepts=write_tiny_concepts(tmp_path / "concepts"),
-            out=tmp_path / "out",
-            seq_len=SEQ_LEN,
-        )
+    said = run_program(
+        "capture_responses",
+        "--dry_run",
+        *(f"--model={model}" for model in models),
+        concepts=write_tiny_concepts(tmp_path / "concepts"),
+        out=tmp_path / "out",
+        seq_len=SEQ_LEN,
     )
     (names,) = [line for line in said.splitlines() if line.startswith("model ")]
     assert names.split() == ["model", "tiny", "tiny-Q4", "linked"]

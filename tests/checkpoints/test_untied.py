@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 from expertjax.checkpoints.load import load_model, save_converted
 from expertjax.models.attention import Inputs
 from tests.capturing.tiny_concepts import SEQ_LEN, write_tiny_concepts
-from tests.programs import finish, start
+from tests.programs import run_program
 from tests.tiny_models import make_tiny, make_tiny_bert, make_tiny_gpt2
 
 _OPT = {"vocab_size": 300, "hidden_size": 32, "num_hidden_layers": 2, "ffn_dim": 48}
@@ -105,14 +105,12 @@ def test_a_head_that_is_the_same_says_nothing(
 def test_capture_runs_with_one_line_of_warning(tmp_path: Path) -> None:
     folder = make_tiny_gpt2(tmp_path / "m")
     change_head(folder, 1e-6)
-    (said,) = finish(
-        start(
-            "capture_responses",
-            model=folder,
-            concepts=write_tiny_concepts(tmp_path / "concepts"),
-            out=tmp_path / "out",
-            seq_len=SEQ_LEN,
-        )
+    said = run_program(
+        "capture_responses",
+        model=folder,
+        concepts=write_tiny_concepts(tmp_path / "concepts"),
+        out=tmp_path / "out",
+        seq_len=SEQ_LEN,
     )
     (line,) = [line for line in said.splitlines() if "differs from" in line]
     assert "'lm_head.weight' differs from 'transformer.wte.weight'" in line

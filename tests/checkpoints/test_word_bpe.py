@@ -12,7 +12,7 @@ from expertjax.checkpoints.load import load_model
 from expertjax.checkpoints.tokenizer import load_tokenizer
 from expertjax.errors import InputError
 from tests.capturing.tiny_concepts import SEQ_LEN, write_tiny_concepts
-from tests.programs import finish, start
+from tests.programs import run_program
 from tests.tiny_models import SENTENCES, make_tiny
 
 CTRL = {"model_type": "ctrl"}
@@ -134,7 +134,7 @@ def published(folder: Path) -> Path:
 
 def test_the_programs_run_it_and_its_converted_form(tmp_path: Path) -> None:
     folder = published(tmp_path / "ctrl")
-    finish(start("convert_checkpoint", model=folder, out=tmp_path / "converted"))
+    run_program("convert_checkpoint", model=folder, out=tmp_path / "converted")
     ours = load_model(str(tmp_path / "converted")).tokenizer
     wanted = theirs(folder)
     for text in TEXTS:
@@ -142,7 +142,7 @@ def test_the_programs_run_it_and_its_converted_form(tmp_path: Path) -> None:
     flags = {"concepts": write_tiny_concepts(tmp_path / "concepts")}
     flags |= {"seq_len": SEQ_LEN, "out": tmp_path / "out"}
     models = [f"--model={folder}", f"--model={tmp_path / 'converted'}"]
-    finish(start("capture_responses", *models, **flags))
+    run_program("capture_responses", *models, **flags)
     runs = [
         json.loads((tmp_path / "out" / name / "run.json").read_text())["capture"]
         for name in ("ctrl", "converted")

@@ -8,7 +8,7 @@ import pytest
 from expertjax.concepts.files import Concept
 from expertjax.concepts.write import write_concepts
 from tests.capturing.tiny_concepts import random_sentences
-from tests.programs import finish, start
+from tests.programs import run_program
 from tests.tiny_models import make_tiny_gpt2
 
 
@@ -42,5 +42,5 @@ def alone(job: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path
     """OUT/tiny of that job in one process. Do not change it."""
     out = tmp_path_factory.mktemp("alone")
     # What is kept by the others that run the job has to change nothing.
-    finish(start("find_experts", **job | {"compile_cache": ""}, out=out))
+    run_program("find_experts", **job | {"compile_cache": ""}, out=out)
     return out / "tiny"

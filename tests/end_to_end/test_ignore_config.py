@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.capturing.tiny_concepts import SEQ_LEN, write_tiny_concepts
-from tests.programs import finish, start
+from tests.programs import run_program
 from tests.tiny_models import make_tiny_gpt2
 
 
@@ -23,13 +23,11 @@ def odd(tmp_path: Path) -> Path:
 def test_a_refused_attribute_can_be_passed_over(odd: Path, tmp_path: Path) -> None:
     flags = {"model": odd, "out": tmp_path / "out", "seq_len": SEQ_LEN}
     flags["concepts"] = write_tiny_concepts(tmp_path / "concepts")
-    (said,) = finish(
-        start("capture_responses", "--ignore_config=foo", **flags), status=1
-    )
+    said = run_program("capture_responses", "--ignore_config=foo", **flags, status=1)
     assert "bar='x' is not known" in said and "foo" not in said
     assert "--ignore_config=NAME" in said
     names = ["--ignore_config=foo", "--ignore_config=bar"]
-    finish(start("capture_responses", *names, **flags))
+    run_program("capture_responses", *names, **flags)
     run = json.loads((tmp_path / "out" / "odd" / "run.json").read_text())
     assert run["capture"]["ignored_config"] == {"foo": [1, 2], "bar": "x"}
 
@@ -41,7 +39,7 @@ def test_what_was_passed_over_goes_with_the_converted_form(
 
     there = tmp_path / "converted"
     names = ["--ignore_config=foo", "--ignore_config=bar"]
-    finish(start("convert_checkpoint", *names, model=odd, out=there))
+    run_program("convert_checkpoint", *names, model=odd, out=there)
     model = load_model(str(there))
     assert model.ignored_config == {"foo": [1, 2], "bar": "x"}
     assert "foo" not in model.attributes

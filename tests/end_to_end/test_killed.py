@@ -18,6 +18,7 @@ from tests.programs import (
     kill,
     marks,
     results,
+    run_program,
     start,
     wait_for,
 )
@@ -52,7 +53,7 @@ def kill_often(
         found.append(
             (aim, len(marks(there, "responses")), len(marks(there, "expertise")))
         )
-    finish(start("find_experts", **job, out=out))
+    run_program("find_experts", **job, out=out)
     assert_same(results(there), results(alone))
     return found
 
@@ -100,5 +101,5 @@ def test_sigterm_ends_it_after_a_block(
     print(f"{store}: {done} blocks at SIGTERM, {after} of {blocks} at the end")
     # The one in flight, and those whose writing had begun.
     assert after <= done + 4 and after < blocks
-    finish(start("find_experts", **job, out=tmp_path))
+    run_program("find_experts", **job, out=tmp_path)
     assert_same(contents(there), contents(alone))

@@ -7,7 +7,7 @@ import pytest
 from expertjax.errors import InputError
 from expertjax.jobs import FindSettings
 from tests.capturing.tiny_concepts import write_tiny_concepts
-from tests.programs import assert_same, contents, finish, start
+from tests.programs import assert_same, contents, finish, run_program, start
 from tests.tiny_models import make_tiny_gpt2
 
 
@@ -44,7 +44,7 @@ def test_compiled_programs_are_found_again(
     files = []
     for out, more in (("a", {}), ("b", {}), ("c", {"compile_cache": ""})):
         more = {"compile_cache": cache} | more
-        finish(start("find_experts", **flags, out=tmp_path / out, **more))
+        run_program("find_experts", **flags, out=tmp_path / out, **more)
         files.append({p: p.stat().st_mtime_ns for p in cache.rglob("*-cache")})
     print(f"--compile_cache: {len(files[0])} files, then {len(files[1])}")
     assert files[0] and files[0] == files[1]
@@ -58,14 +58,14 @@ def test_many_models_are_compared_without_their_reports(tmp_path: Path) -> None:
     out, compared = tmp_path / "out", tmp_path / "compared"
     flags = {"concepts": write_tiny_concepts(tmp_path / "concepts"), "seq_len": 16}
     every = [f"--model={model}" for model in models]
-    (said,) = finish(start("find_experts", *every, **flags, out=out, report="false"))
+    said = run_program("find_experts", *every, **flags, out=out, report="false")
     assert "report: " not in said
     assert not list(out.glob("*/report"))
     assert len(list(out.glob("*/_SUCCESS"))) == 2  # the guides' first line
-    finish(start("analyze_experts", results=out, out=compared, report="false"))
+    run_program("analyze_experts", results=out, out=compared, report="false")
     names = {path.name for path in compared.rglob("*")}
     assert {"presence.csv", "a", "b", "nearest.csv"} <= names
     assert "index.html" not in names
-    finish(start("find_experts", *every, **flags, out=out))
+    run_program("find_experts", *every, **flags, out=out)
     assert (out / "a" / "report" / "index.html").is_file()
     assert (out / "a" / "_SUCCESS").is_file()

@@ -18,6 +18,7 @@ from tests.programs import (
     kill,
     marks,
     results,
+    run_program,
     start,
     start_job,
     wait_for,
@@ -32,7 +33,7 @@ TABLES = "*.parquet"
 def storeless(job: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """OUT/tiny without a store. Do not change it."""
     out = tmp_path_factory.mktemp("storeless")
-    finish(start("find_experts", **job, **STORELESS, out=out))
+    run_program("find_experts", **job, **STORELESS, out=out)
     return out / "tiny"
 
 
@@ -73,7 +74,7 @@ def test_killed_twice_it_ends_in_the_same_bytes(
         assert process.returncode == -signal.SIGKILL
         found.append(len(marks(there, "expertise")))
     print(f"seed {seed}: killed at {found} of {len(marks(storeless, 'expertise'))}")
-    finish(start("find_experts", **job, **STORELESS, out=tmp_path))
+    run_program("find_experts", **job, **STORELESS, out=tmp_path)
     assert_same(results(tmp_path / "tiny"), results(storeless))
 
 
@@ -88,7 +89,7 @@ def test_sigterm_ends_it_with_a_status_of_its_own(
     assert "stopped by SIGTERM" in said
     done = len(marks(there, "expertise"))
     assert 0 < done < len(marks(storeless, "expertise"))
-    finish(start("find_experts", **job, **STORELESS, out=tmp_path))
+    run_program("find_experts", **job, **STORELESS, out=tmp_path)
     assert_same(contents(there), contents(storeless))
 
 
@@ -121,7 +122,7 @@ def test_too_little_memory_names_the_concept(
     job: dict[str, Any], tmp_path: Path
 ) -> None:
     flags = STORELESS | {"memory_bytes": 10**6}
-    [said] = finish(start("find_experts", **job, **flags, out=tmp_path), status=1)
+    said = run_program("find_experts", **job, **flags, out=tmp_path, status=1)
     assert "error: --memory_bytes=1000000: the responses to the sentences of" in said
     assert "sense/c" in said and "Traceback" not in said
 
@@ -130,7 +131,7 @@ def test_other_programs_know_what_is_not_there(storeless: Path, tmp_path: Path) 
     there = copy(storeless, tmp_path)
     shutil.rmtree(there / "report")
     scoring = start("score_experts", responses=there)
-    finish(start("analyze_experts", results=there))
+    run_program("analyze_experts", results=there)
     [said] = finish(scoring, status=1)
     assert "its responses were not kept (--keep_responses=false)" in said
     assert "Traceback" not in said

@@ -14,7 +14,7 @@ from expertjax.errors import InputError
 from expertjax.probing import run
 from expertjax.stores.paths import as_path
 from tests.capturing.tiny_concepts import write_tiny_concepts
-from tests.programs import assert_same, contents, finish, start
+from tests.programs import assert_same, contents, run_program
 from tests.tiny_models import SENTENCES
 
 SETTINGS = ej.ProbeSettings(seq_len=48, l2=(0.1,), num_per_concept=14)
@@ -139,16 +139,14 @@ def test_another_run_is_refused_and_says_what_differs(
 def test_the_program(models: list[str], concepts: Path, tmp_path: Path) -> None:
     """An encoder alone has no bits per byte, which its table says."""
     flags = {"tasks": concepts, "seq_len": 48, "l2": "0.1", "num_per_concept": 14}
-    [said] = finish(
-        start("probe_models", model=models[1], out=tmp_path / "out", **flags)
-    )
+    said = run_program("probe_models", model=models[1], out=tmp_path / "out", **flags)
     assert "tiny-bert" in said
     assert not (tmp_path / "out" / "benchmark_bits_per_byte.csv").exists()
     [row] = pd.read_csv(tmp_path / "out" / "models.csv").to_dict("records")
     assert row["causal"] is False and np.isnan(row["bits_per_byte"])
     flags["l2"] = "a lot"
-    [said] = finish(
-        start("probe_models", model=models[1], out=tmp_path / "new", **flags), status=1
+    said = run_program(
+        "probe_models", model=models[1], out=tmp_path / "new", **flags, status=1
     )
     assert said.splitlines()[-1] == "error: --l2=a lot: expected numbers"
     assert not (tmp_path / "new").exists()
