@@ -8,7 +8,7 @@ setup(
     description="Finds the expert units of transformer models, in JAX.",
     license="Apache-2.0",
     python_requires=">=3.11",
-    packages=find_packages(include=["expertjax", "expertjax.*", "binaries"]),
+    packages=find_packages(include=["expertjax", "expertjax.*", "binaries", "binaries.*"]),
     package_data={"expertjax": ["assets/**/*", "docs/*", "report/templates/**/*"]},
     install_requires=[
         "absl-py>=2.1",
@@ -36,6 +36,7 @@ setup(
         "tqdm>=4.66",
         "transformers>=5.0",
     ],
+    entry_points={"console_scripts": ["expertjax = binaries.command:main"]},
     extras_require={
         "docs": ["pdoc>=15", "zarr>=3.1"],
         "gcs": ["etils[epath-gcs]>=1.9"],
