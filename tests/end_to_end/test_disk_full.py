@@ -40,7 +40,8 @@ def test_a_full_disk_is_said_and_the_job_goes_on(
 ) -> None:
     there = small_disk / "tiny"
     # Not even the responses; these, but not the expertise; everything.
-    responses = pages(alone, "responses.zarr/**/*", ".blocks/responses/*", "*.parquet")
+    stored = "responses.zarr/**/*", ".blocks/responses/*", ".blocks/at_first.zarr/**/*"
+    responses = pages(alone, *stored, "*.parquet")
     sizes = f"{responses // 2048}k", f"{responses // 1024 + 150}k", "64m"
     found = []
     for size in sizes:
