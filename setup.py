@@ -8,7 +8,9 @@ setup(
     description="Finds the expert units of transformer models, in JAX.",
     license="Apache-2.0",
     python_requires=">=3.11",
-    packages=find_packages(include=["expertjax", "expertjax.*", "binaries", "binaries.*"]),
+    packages=find_packages(
+        include=["expertjax", "expertjax.*", "binaries", "binaries.*"]
+    ),
     package_data={"expertjax": ["assets/**/*", "docs/*", "report/templates/**/*"]},
     install_requires=[
         "absl-py>=2.1",

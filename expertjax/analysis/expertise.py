@@ -14,6 +14,7 @@ from expertjax.errors import InputError
 from expertjax.stores import arrays, paths
 from expertjax.stores.folder import ResultFolder
 
+_UNIT = ["unit", "site", "layer", "index", "module"]
 _EXCITED = ["unit", "rank", "sentence", "response", "start", "end", "token", "text"]
 
 
@@ -177,7 +178,7 @@ class Expertise:
         ap_K = values["ap"]
         threshold = self.concepts["null_threshold"].iloc[self.row(concept)]
         pairs = pd.MultiIndex.from_product([[concept], units_K])
-        table = self.units.iloc[units_K].reset_index(drop=True)
+        table = self.units[_UNIT].iloc[units_K].reset_index(drop=True)
         table = table.assign(ap=ap_K, above_chance=ap_K >= threshold)
         table[["ap_low", "ap_high"]] = self._ends.reindex(pairs).to_numpy()
         return table.assign(**{m: v for m, v in values.items() if m != "ap"})
@@ -248,7 +249,7 @@ class Expertise:
         both, rank_a, rank_b = np.intersect1d(top_a, top_b, return_indices=True)
         order = np.argsort(-ap_2xU[:, both].mean(0), kind="stable")
         ap_a, ap_b = ap_2xU[:, both[order]]
-        table = self.units.iloc[both[order]].reset_index(drop=True)
+        table = self.units[_UNIT].iloc[both[order]].reset_index(drop=True)
         return table.assign(
             ap_a=ap_a, rank_a=rank_a[order], ap_b=ap_b, rank_b=rank_b[order]
         )

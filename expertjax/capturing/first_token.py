@@ -34,7 +34,8 @@ def open_counts(
 def write_share(folder: ResultFolder, prepared: Prepared) -> None:
     """Writes the share of all sentences to `units.parquet`, where pooling is "max".
 
-    Nothing happens where it is there already.
+    Nothing happens where it is there already, or where nothing was counted: a run that
+    an earlier version has finished.
 
     Args:
       folder: of a capture whose processes have written all counts.
@@ -42,7 +43,7 @@ def write_share(folder: ResultFolder, prepared: Prepared) -> None:
     """
     if prepared.settings.pooling != "max" or not processes.is_first():
         return
-    if AT_FIRST in folder.read_table("units"):
+    if AT_FIRST in folder.read_table("units") or not folder.at_first_path.exists():
         return
     counts_PxU = arrays.open_array(folder.at_first_path)
     sums_U = np.zeros(prepared.table.num_units)

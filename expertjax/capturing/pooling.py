@@ -67,6 +67,18 @@ def first_token(mask_BxT: Array, z_BxTxF: Array) -> Array:
     return jnp.take_along_axis(z_BxTxF, first_Bx1x1, axis=1)[:, 0].astype(jnp.float32)
 
 
+def first_of_all(z_BxTxF: Array) -> Array:
+    """The same where every token counts: a slice.
+
+    Args:
+      z_BxTxF: activations.
+
+    Returns:
+      [B, F] float32.
+    """
+    return z_BxTxF[:, 0].astype(jnp.float32)
+
+
 def marked_token(pooling: Pooling, mask_BxT: Array, z_BxTxF: Array) -> Array:
     """The token that stands for a response: where the activation is highest.
 

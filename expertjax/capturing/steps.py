@@ -12,7 +12,12 @@ import numpy as np
 from jax.sharding import Mesh
 
 from expertjax.capturing.batches import Batch
-from expertjax.capturing.pooling import first_token, pool_every_token, pool_fn
+from expertjax.capturing.pooling import (
+    first_of_all,
+    first_token,
+    pool_every_token,
+    pool_fn,
+)
 from expertjax.capturing.prepare import Prepared
 from expertjax.jax_settings import jax_settings
 from expertjax.models.attention import Inputs
@@ -157,11 +162,11 @@ def _response_step(prepared: Prepared) -> Any:
     takes_maximum = prepared.settings.pooling == "max"
 
     def make_pool(mask_BxT: Array) -> PoolFn:
-        plain = functools.partial(pool_fn, prepared.settings.pooling)(mask_BxT)
-        pool = pool_every_token if repeats else plain
+        plain = pool_fn(prepared.settings.pooling, mask_BxT)
         if not takes_maximum:
-            return pool
-        first = functools.partial(first_token, mask_BxT)
+            return plain
+        pool = pool_every_token if repeats else plain
+        first = first_of_all if repeats else functools.partial(first_token, mask_BxT)
         # [2, B, F], so that sentences stay with their devices.
         return lambda z_BxTxF: jnp.stack([pool(z_BxTxF), first(z_BxTxF)])
 

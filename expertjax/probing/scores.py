@@ -28,9 +28,8 @@ def auroc(label_n: np.ndarray, score_nxK: np.ndarray) -> float:
 
 def _area(is_positive_n: np.ndarray, score_n: np.ndarray) -> float:
     """Mann and Whitney's U, as a share of all pairs; ties count half."""
-    from scipy.stats import (
-        rankdata,  # half a second, for which every program would wait
-    )
+    # Half a second, for which every program would wait.
+    from scipy.stats import rankdata
 
     positives = is_positive_n.sum()
     negatives = len(is_positive_n) - positives

@@ -100,14 +100,15 @@ def _ties(tolerance: float | None) -> str:
     return f"responses closer than {tolerance:g} of a unit's standard deviation"
 
 
-def _at_first(units: pd.DataFrame) -> str:
-    """For how many units the beginning of a sentence decides."""
+def _at_first(units: pd.DataFrame, skipped: int | None) -> str:
+    """For how many units the first token that counts decides."""
     if AT_FIRST not in units or units[AT_FIRST].isna().any():
         return "n/a"
     share = float((units[AT_FIRST] > MOSTLY_FIRST).mean())
+    advice = "" if skipped else " (--skip_first=1 leaves that token out)"
     return (
-        f"in over {MOSTLY_FIRST:.0%} of the sentences for {share:.1%} of the units "
-        "(--skip_first=1 leaves that token out)"
+        f"in over {MOSTLY_FIRST:.0%} of the sentences for {share:.1%} of the units"
+        f"{advice}"
     )
 
 
@@ -145,7 +146,7 @@ def _facts(expertise: Expertise) -> dict[str, str]:
         "Truncated": known("num_truncated", "{:,}"),
         "Response": known("pooling", "{} over tokens"),
         "Special tokens": known("special_tokens", "{}d"),
-        "Maximum at the first token": _at_first(expertise.units),
+        "Maximum at the first token": _at_first(expertise.units, run.get("skip_first")),
         "Computed in": known("compute_dtype"),
         "Products of matrices in": known("precision"),
         "Stored in": known("store_dtype"),

@@ -64,14 +64,14 @@ def score_in_memory(
         ):
             todo.setdefault(mark // len(bounds), []).append((mark, of_block))
         targets = scoring.create(size)
+        first_concept = _first_concepts(members)
         for item in processes.rounds(todo.items(), len(todo)):
             if item is not None:
                 group, blocks = item
                 concepts = slice(group * size, min((group + 1) * size, len(keys)))
                 rows = _rows_of(members[concepts])
                 part = scoring.part(concepts, rows)
-                earlier = _rows_of(members[: concepts.start])
-                is_new = ~np.isin(rows, earlier, assume_unique=True)
+                is_new = first_concept[rows] >= concepts.start
                 x_NxU = capture(rows, is_new, (group, len(groups)))
                 for mark, (start, stop) in blocks:
                     block = x_NxU[:, start:stop].astype(np.float32)
@@ -85,8 +85,16 @@ def score_in_memory(
 
 def _rows_of(members: Sequence[Membership]) -> np.ndarray:
     """The rows that some concepts need, ascending."""
-    rows = [member.sentence for member in members]
-    return np.unique(np.concatenate(rows)) if rows else np.empty(0, np.int32)
+    return np.unique(np.concatenate([member.sentence for member in members]))
+
+
+def _first_concepts(members: Sequence[Membership]) -> np.ndarray:
+    """The first concept that needs each row, by row."""
+    rows = np.concatenate([member.sentence for member in members])
+    concepts = np.repeat(np.arange(len(members)), [len(m.sentence) for m in members])
+    first = np.full(rows.max() + 1, len(members))
+    np.minimum.at(first, rows, concepts)
+    return first
 
 
 def _group_size(

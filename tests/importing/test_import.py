@@ -54,9 +54,10 @@ def test_a_round_trip_keeps_every_bit(
     for metric in back.metrics:
         np.testing.assert_array_equal(back.metric(metric), original.metric(metric))
     for name in TABLES:
-        pd.testing.assert_frame_equal(
-            back.folder.read_table(name), original.folder.read_table(name)
-        )
+        known = original.folder.read_table(name)
+        if name == "units":  # files do not say where a maximum stands
+            known = known.drop(columns="at_first_token")
+        pd.testing.assert_frame_equal(back.folder.read_table(name), known)
     ends = ["ap_low", "ap_high"]
     wanted = original.intervals.assign(**dict.fromkeys(ends, np.float32(np.nan)))
     pd.testing.assert_frame_equal(back.intervals, wanted)
@@ -73,7 +74,9 @@ def test_without_a_model_nothing_is_said_of_lengths(
 ) -> None:
     back = imported(exported, tmp_path, ImportSettings(concepts=str(concepts)))
     # GPT-2's sites in alphabetical order stand as they are computed.
-    pd.testing.assert_frame_equal(back.units, original.units)
+    # Files do not say where a maximum stands.
+    known = original.units.drop(columns="at_first_token")
+    pd.testing.assert_frame_equal(back.units, known)
     assert back.concepts["n_pos"].tolist() == [14] * 3
     assert back.folder.read_table("sentences")["n_tokens"].isna().all()
     capture = back.folder.read_run()["capture"]
@@ -102,7 +105,9 @@ def test_encoders_get_the_order_of_their_model(
     original = ej.score(responses)
     files = export_expertise(original, tmp_path / "files", "selfcond")
     back = imported(files, tmp_path / "b", with_model(concepts, tiny_bert))
-    pd.testing.assert_frame_equal(back.units, original.units)
+    # Files do not say where a maximum stands.
+    known = original.units.drop(columns="at_first_token")
+    pd.testing.assert_frame_equal(back.units, known)
     np.testing.assert_array_equal(back.metric("ap"), original.metric("ap"))
     alone = imported(files, tmp_path / "c", COUNTS)
     assert set(alone.units["site"]) == set(original.units["site"])
