@@ -55,10 +55,10 @@ flags.DEFINE_integer(
     lower_bound=0,
 )
 flags.DEFINE_bool(
-    "above_null",
+    "above_surface",
     False,
-    "Compare models by those experts alone that also reach their concept's 5% "
-    "threshold under shuffled labels.",
+    "Compare models by those experts alone that also beat what needs no model: the "
+    "form of the sentences and their most telling word.",
 )
 flags.DEFINE_bool(
     "report", True, "Write the models' pages? If not, only their comparison."
@@ -90,7 +90,7 @@ def main(argv: Sequence[str]) -> None:
             benchmarks=tuple(FLAGS.benchmark_csv),
             groups=FLAGS.groups,
             group_depth=FLAGS.group_depth,
-            above_null=FLAGS.above_null,
+            above_surface=FLAGS.above_surface,
         )
         comparison = compare(results, settings)
         write_comparison(FLAGS.out, comparison)

@@ -70,8 +70,11 @@ flags.DEFINE_enum(
     "sentences serve many concepts; own: each concept draws by itself.",
 )
 flags.DEFINE_integer("negative_pool", 5000, "Sentences in the shared pool.")
-flags.DEFINE_bool(
-    "match_lengths", True, "Draw negatives that are as long as the positives."
+flags.DEFINE_list(
+    "match",
+    ["length"],
+    "Draw negatives that are like the positives in these features of form: length, "
+    "digits, years, punctuation, capitals, quotes; empty: in none.",
 )
 flags.DEFINE_integer("min_words", 5, "Leave out shorter sentences.")
 flags.DEFINE_integer("max_words", 60, "Leave out longer sentences.")
@@ -101,9 +104,10 @@ flags.DEFINE_bool("overwrite", False, "Replace the folders that are to be made."
 
 _SETTINGS = (
     *("min_positives", "max_positives", "num_negatives", "min_negatives"),
-    *("negatives", "negative_pool", "match_lengths", "min_words", "max_words"),
+    *("negatives", "negative_pool", "min_words", "max_words"),
     *("max_jaccard", "max_share", "num_concepts", "tasks_share", "hyponyms", "seed"),
 )
+_LISTS = ("kinds", "parts", "match")
 
 
 def main(argv: Sequence[str]) -> None:
@@ -113,7 +117,7 @@ def main(argv: Sequence[str]) -> None:
     from expertjax.concepts.settings import BuildSettings
 
     values: dict[str, Any] = {name: FLAGS[name].value for name in _SETTINGS}
-    values |= {"kinds": tuple(FLAGS.kinds), "parts": tuple(FLAGS.parts)}
+    values |= {name: tuple(FLAGS[name].value or ()) for name in _LISTS}
     settings = BuildSettings(**values)
     roots = [key.strip() for line in FLAGS.roots for key in line.split(",")]
     roots = [key for key in roots if key]

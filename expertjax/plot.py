@@ -54,7 +54,9 @@ def ap_distribution(expertise: Expertise, concept: str, gamma: float = 0.9) -> F
 
 def experts_over_gamma(expertise: Expertise, gamma: float = 0.9) -> Figure:
     """Acquired concepts and experts at every threshold; `gamma` is marked."""
-    return figures.experts_over_gamma(counts.over_gamma(expertise.metric("ap")), gamma)
+    ap_CxU, floors = expertise.metric("ap"), expertise.floors()
+    over = counts.over_gamma(ap_CxU, floor_C=floors)
+    return figures.experts_over_gamma(over, gamma)
 
 
 def experts_per_layer(
@@ -66,10 +68,11 @@ def experts_per_layer(
       InputError: there is no such concept.
     """
     if concept is None:
-        ap_CxU = expertise.metric("ap")
+        ap_CxU, floors = expertise.metric("ap"), expertise.floors()
     else:
         ap_CxU = expertise.metric("ap", concept)[None]
-    table = counts.experts_by_layer_and_site(ap_CxU, expertise.units, gamma)
+        floors = expertise.floors()[[expertise.row(concept)]]
+    table = counts.experts_by_layer_and_site(ap_CxU, expertise.units, gamma, floors)
     return figures.experts_per_layer(table, gamma)
 
 

@@ -22,8 +22,9 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 import scipy.sparse
+from numpy.typing import ArrayLike
 
-from expertjax.analysis.counts import is_expert
+from expertjax.analysis.counts import is_expert, with_floor
 from expertjax.errors import InputError
 
 Measure = Literal["overlap", "jaccard"]
@@ -57,9 +58,19 @@ def _top(ap_U: np.ndarray, k: int) -> np.ndarray:
     return found[np.argsort(-ap_U[found], kind="stable")][:k]
 
 
-def expert_units(ap_CxU: Iterable[np.ndarray], gamma: float) -> list[np.ndarray]:
-    """The experts at gamma of each concept: [C] arrays of unit numbers, ascending."""
-    return [np.flatnonzero(is_expert(ap_U, gamma)) for ap_U in ap_CxU]
+def expert_units(
+    ap_CxU: np.ndarray, gamma: float, floor_C: ArrayLike | None = None
+) -> list[np.ndarray]:
+    """The experts at gamma of each concept: [C] arrays of unit numbers, ascending.
+
+    Args:
+      ap_CxU: average precision.
+      gamma: the threshold.
+      floor_C: the AP that an expert of each concept has to reach as well.
+    """
+    return [
+        np.flatnonzero(is_expert(ap_U, gamma)) for ap_U in with_floor(ap_CxU, floor_C)
+    ]
 
 
 @dataclasses.dataclass(frozen=True)

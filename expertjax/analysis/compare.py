@@ -34,7 +34,7 @@ class CompareSettings:
         concept,group; "" for none.
       group_depth: steps below WordNet's top at which hypernyms make groups; 0 for
         lexicographer files.
-      above_null: count only experts that reach their concept's `null_threshold`.
+      above_surface: count only experts that are above their concept's surface.
       num_nearest: concepts named for each concept.
       seed: of permutations and resamples.
     """
@@ -44,7 +44,7 @@ class CompareSettings:
     benchmarks: tuple[str, ...] = ()
     groups: str = ""
     group_depth: int = 0
-    above_null: bool = False
+    above_surface: bool = False
     num_nearest: int = 10
     seed: int = 0
 
@@ -120,11 +120,13 @@ def compare(
     for result in results:
         ap_CxU = result.metric("ap")
         counted.append(
-            presence.count_result(result, ap_CxU, concepts, gammas, settings.above_null)
+            presence.count_result(
+                result, ap_CxU, concepts, gammas, settings.above_surface
+            )
         )
         learned.append(_colearning(result, ap_CxU, groups, settings))
     everything = Presence(
-        tuple(concepts), gammas, tuple(counted), settings.above_null, left_out
+        tuple(concepts), gammas, tuple(counted), settings.above_surface, left_out
     )
     return Comparison(
         settings,

@@ -2,10 +2,12 @@
 
 Rows are taken one by one because `ap_CxU` may have 1641 x 221,184 entries and lie
 on disk. Thresholds are compared in the array's own dtype, so that an AP stored as
-float32(0.9) is an expert at 0.9.
+float32(0.9) is an expert at 0.9. What luck alone reaches is no expert whatever gamma
+is: each concept has a floor, its `null_threshold`.
 """
 
 import dataclasses
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
@@ -23,19 +25,24 @@ class OverGamma:
     units: np.ndarray  # distinct units that are an expert for some concept
 
 
-def over_gamma(ap_CxU: np.ndarray, gammas: ArrayLike | None = None) -> OverGamma:
+def over_gamma(
+    ap_CxU: np.ndarray,
+    gammas: ArrayLike | None = None,
+    floor_C: ArrayLike | None = None,
+) -> OverGamma:
     """Counts at every threshold.
 
     Args:
       ap_CxU: average precision, [C, U].
       gammas: thresholds, ascending, [G]; default 501 of them from 0.5 to 1.
+      floor_C: the AP that an expert of each concept has to reach as well.
     """
     grid = np.linspace(0.5, 1, 501) if gammas is None else gammas
     gammas = np.asarray(grid, ap_CxU.dtype)
     acquired = np.zeros(len(gammas), int)
     experts = np.zeros(len(gammas), int)
     best_U = np.zeros(ap_CxU.shape[1], ap_CxU.dtype)
-    for ap_U in ap_CxU:
+    for ap_U in with_floor(ap_CxU, floor_C):
         above = count_at_least(ap_U, gammas)
         acquired += above > 0
         experts += above
@@ -44,18 +51,31 @@ def over_gamma(ap_CxU: np.ndarray, gammas: ArrayLike | None = None) -> OverGamma
     return OverGamma(len(ap_CxU), gammas, acquired, experts, units)
 
 
+def with_floor(ap_CxU: np.ndarray, floor_C: ArrayLike | None) -> Iterator[np.ndarray]:
+    """The rows of AP, with -1 for what does not reach the concept's floor."""
+    floors = np.full(len(ap_CxU), -np.inf) if floor_C is None else np.asarray(floor_C)
+    for ap_U, floor in zip(ap_CxU, floors, strict=True):
+        yield np.where(ap_U >= floor, ap_U, ap_U.dtype.type(-1))
+
+
 def is_expert(ap_U: np.ndarray, gamma: float) -> np.ndarray:
     """Where AP is at least gamma, [U] bool."""
     return ap_U >= ap_U.dtype.type(gamma)
 
 
-def experts_per_concept(ap_CxU: np.ndarray, gamma: float) -> np.ndarray:
+def experts_per_concept(
+    ap_CxU: np.ndarray, gamma: float, floor_C: ArrayLike | None = None
+) -> np.ndarray:
     """Number of experts of each concept, [C] int."""
-    return np.array([np.count_nonzero(is_expert(ap_U, gamma)) for ap_U in ap_CxU])
+    rows = with_floor(ap_CxU, floor_C)
+    return np.array([np.count_nonzero(is_expert(ap_U, gamma)) for ap_U in rows])
 
 
 def experts_by_layer_and_site(
-    ap_CxU: np.ndarray, units: pd.DataFrame, gamma: float
+    ap_CxU: np.ndarray,
+    units: pd.DataFrame,
+    gamma: float,
+    floor_C: ArrayLike | None = None,
 ) -> pd.DataFrame:
     """Pairs of a unit and a concept with AP >= gamma: a row per layer.
 
@@ -63,6 +83,7 @@ def experts_by_layer_and_site(
       ap_CxU: average precision, [C, U].
       units: [U] rows with `layer` and `site`.
       gamma: the threshold.
+      floor_C: the AP that an expert of each concept has to reach as well.
 
     Returns:
       A table [layers, sites] of counts: layers ascending, sites in unit order.
@@ -71,7 +92,7 @@ def experts_by_layer_and_site(
     site_U, sites = pd.factorize(units["site"])
     cell_U = layer_U * len(sites) + site_U
     counts = np.zeros(len(layers) * len(sites), int)
-    for ap_U in ap_CxU:
+    for ap_U in with_floor(ap_CxU, floor_C):
         counts += np.bincount(cell_U[is_expert(ap_U, gamma)], minlength=len(counts))
     table = counts.reshape(len(layers), len(sites))
     return pd.DataFrame(table, index=layers, columns=sites)

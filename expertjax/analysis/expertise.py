@@ -10,11 +10,13 @@ import pandas as pd
 from expertjax.analysis import colearning
 from expertjax.analysis.colearning import Measure, Overlap
 from expertjax.analysis.counts import experts_per_concept, is_expert
+from expertjax.concepts.form import spoken
 from expertjax.errors import InputError
 from expertjax.stores import arrays, paths
 from expertjax.stores.folder import ResultFolder
 
 _UNIT = ["unit", "site", "layer", "index", "module"]
+_OF_BEST = ("ap_low", "ap_high", "ap_without")
 _EXCITED = ["unit", "rank", "sentence", "response", "start", "end", "token", "text"]
 
 
@@ -50,6 +52,14 @@ class Expertise:
 
         `null_threshold` is the AP that any unit reaches with at most 5% probability
         when the concept's labels are shuffled, `n_above` the units that reach it.
+
+        `surface_feature` is what tells the concept best without a model, `surface_ap`
+        its AP and `surface_high` the upper end of that AP's interval; `above_surface`
+        says whether a unit is above it, and above chance, `n_above_surface` how many
+        are. `words_ap` is what a linear model of all words reaches. `form` is what can
+        be counted in sentences and tells the concept best, if any does; `ap_without`
+        the best unit's AP on the `n_pos_without` and `n_neg_without` sentences that it
+        does not tell apart. Results of imported files have these only with sentences.
         """
         return self.folder.read_table("concepts")
 
@@ -83,9 +93,39 @@ class Expertise:
         return table.assign(text=text.iloc[table["sentence"]].to_numpy())
 
     @functools.cached_property
-    def _ends(self) -> pd.DataFrame:
-        """ap_low and ap_high by concept and unit."""
-        return self.intervals.set_index(["concept", "unit"])[["ap_low", "ap_high"]]
+    def surface(self) -> pd.DataFrame:
+        """What needs no model: concept, feature, ap and more; see `scoring.surface`.
+
+        Empty where sentences are not known, or the result was made without this table.
+        """
+        if not self.folder.has_table("surface"):
+            return pd.DataFrame(columns=["concept", "feature", "ap"])
+        return self.folder.read_table("surface")
+
+    def floors(self, above_surface: bool = False) -> np.ndarray:
+        """[C] the AP that a unit has to reach to be an expert at any gamma.
+
+        That is what luck reaches; with `above_surface` also what the concept's surface
+        reaches.
+
+        Raises:
+          InputError: the surface is asked for and not known.
+        """
+        floors = self.concepts["null_threshold"].to_numpy()
+        if not above_surface:
+            return floors
+        if "surface_high" not in self.concepts:
+            raise InputError(
+                f"{self.folder.path}: the surface of its sentences is not known; score "
+                "it again, or import it with --concepts"
+            )
+        return np.fmax(floors, self.concepts["surface_high"].to_numpy())
+
+    @functools.cached_property
+    def _of_best(self) -> pd.DataFrame:
+        """ap_low, ap_high and, where it is known, ap_without by concept and unit."""
+        shown = [name for name in _OF_BEST if name in self.intervals]
+        return self.intervals.set_index(["concept", "unit"])[shown]
 
     @functools.cached_property
     def metrics(self) -> list[str]:
@@ -136,7 +176,8 @@ class Expertise:
         Returns:
           unit, site, layer, index, module, ap, `above_chance` (see `concepts`),
           `ap_low` and `ap_high` (95% bootstrap interval; NaN beyond the units that
-          got one), `ap_heldout` where sentences were held out, and the metrics.
+          got one), `ap_heldout` where sentences were held out, and the metrics. Where
+          the surface is known also `above_surface` and `ap_without` (see `concepts`).
         """
         ap_U = self.metric("ap", concept)
         best_K = np.argsort(-ap_U, kind="stable")[:k]
@@ -176,17 +217,20 @@ class Expertise:
     ) -> pd.DataFrame:
         """What `top` returns; `values` of the units, AP first."""
         ap_K = values["ap"]
-        threshold = self.concepts["null_threshold"].iloc[self.row(concept)]
+        row = self.row(concept)
         pairs = pd.MultiIndex.from_product([[concept], units_K])
         table = self.units[_UNIT].iloc[units_K].reset_index(drop=True)
-        table = table.assign(ap=ap_K, above_chance=ap_K >= threshold)
-        table[["ap_low", "ap_high"]] = self._ends.reindex(pairs).to_numpy()
+        table = table.assign(ap=ap_K, above_chance=ap_K >= self.floors()[row])
+        if "surface_high" in self.concepts:
+            table = table.assign(above_surface=ap_K >= self.floors(True)[row])
+        table[list(self._of_best)] = self._of_best.reindex(pairs).to_numpy()
         return table.assign(**{m: v for m, v in values.items() if m != "ap"})
 
     def experts(self, concept: str, gamma: float) -> pd.DataFrame:
-        """The experts at gamma: all units of AP >= gamma, best first."""
+        """The experts at gamma: all units of AP >= gamma above chance, best first."""
+        least = max(gamma, self.floors()[self.row(concept)])
         return self.top(
-            concept, int(is_expert(self.metric("ap", concept), gamma).sum())
+            concept, int(is_expert(self.metric("ap", concept), least).sum())
         )
 
     def shared_experts(self, k: int = 50, gamma: float | None = None) -> Overlap:
@@ -199,7 +243,7 @@ class Expertise:
         if gamma is None:
             units = list(colearning.top_units(ap_CxU, k))
         else:
-            units = colearning.expert_units(ap_CxU, gamma)
+            units = colearning.expert_units(ap_CxU, gamma, self.floors())
         return colearning.overlap(list(self.concepts["concept"]), units, len(ap_CxU.T))
 
     def overlap(
@@ -260,7 +304,9 @@ class Expertise:
         Returns:
           concept, chance, best AP, the family-wise 5% threshold, how many units are
           above it, the number of experts at gamma, and the best unit's module and
-          index, and its AP on held-out sentences if there are any; best first.
+          index, and its AP on held-out sentences if there are any; where the surface is
+          known its best feature, whose AP has a * where no unit is above it, and the
+          best unit's AP without the form that tells the concept; best first.
         """
         ap_CxU = self.metric("ap")
         best_C = ap_CxU.argmax(1)
@@ -272,7 +318,7 @@ class Expertise:
                 "best AP": self.concepts["max_ap"].round(3),
                 "5% threshold": self.concepts["null_threshold"].round(3),
                 "above it": self.concepts["n_above"],
-                f"AP >= {gamma:g}": experts_per_concept(ap_CxU, gamma),
+                f"AP >= {gamma:g}": experts_per_concept(ap_CxU, gamma, self.floors()),
                 "best unit": (
                     best["module"] + "[" + best["index"].astype(str) + "]"
                 ).array,
@@ -281,8 +327,19 @@ class Expertise:
         if "ap_heldout" in self.metrics:
             held_out = self.metric("ap_heldout")[np.arange(len(best_C)), best_C]
             table.insert(3, "held out", held_out.round(3))
+        if "surface_ap" in self.concepts:
+            table.insert(3, "surface", self._surfaces())
+            table.insert(4, "without", self.concepts["ap_without"].round(3))
         order = np.argsort(-self.concepts["max_ap"].to_numpy(), kind="stable")
         return table.iloc[order].reset_index(drop=True)
+
+    def _surfaces(self) -> list[str]:
+        """What tells each concept without a model, for a table."""
+        columns = ["surface_ap", "above_surface", "surface_feature"]
+        return [
+            f"{ap:.3f}{' ' if is_above else '*'} {spoken(feature)}"
+            for ap, is_above, feature in self.concepts[columns].itertuples(index=False)
+        ]
 
     def responses(self, units: np.ndarray) -> np.ndarray:
         """[N, K] float32 responses of some units to the whole pool.

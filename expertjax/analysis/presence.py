@@ -2,7 +2,8 @@
 
 X_gamma of "Ranking models" (our definition, after arXiv 2005.07647): at every
 threshold, a model's acquired concepts, its experts (pairs of a unit and a concept)
-and its distinct expert units, for the same concepts in all models.
+and its distinct expert units, for the same concepts in all models. A unit whose AP
+luck alone reaches is no expert at any threshold.
 """
 
 import dataclasses
@@ -65,14 +66,14 @@ class Presence:
       concepts: [C] that all models have.
       gammas: [G] thresholds, ascending.
       models: a model each.
-      above_null: only experts that reach their concept's `null_threshold` count.
+      above_surface: only experts that are above their concept's surface count.
       left_out: model -> its concepts that some other model lacks.
     """
 
     concepts: tuple[str, ...]
     gammas: np.ndarray
     models: tuple[ModelPresence, ...]
-    above_null: bool
+    above_surface: bool
     left_out: dict[str, list[str]]
 
     @property
@@ -253,11 +254,22 @@ def count_result(
     ap_CxU: np.ndarray,
     concepts: Sequence[str],
     gammas: np.ndarray | None = None,
-    above_null: bool = False,
+    above_surface: bool = False,
 ) -> ModelPresence:
-    """`model_presence` of some of a result's concepts; `ap_CxU` holds all of them."""
+    """`model_presence` of some of a result's concepts.
+
+    Args:
+      result: of the model; its experts have to be above chance.
+      ap_CxU: AP for all of its concepts.
+      concepts: those that count.
+      gammas: thresholds, ascending, [G].
+      above_surface: its experts have to be above the surface, too.
+
+    Raises:
+      InputError: the surface is asked for and not known.
+    """
     rows = np.sort([result.row(key) for key in concepts])  # counts know no order
-    floors = result.concepts["null_threshold"].to_numpy()[rows] if above_null else None
+    floors = result.floors(above_surface)[rows]
     chosen_CxU = ap_CxU if len(rows) == len(ap_CxU) else ap_CxU[rows]
     return model_presence(
         result.folder.name, chosen_CxU, result.units["layer"], gammas, floors
@@ -267,22 +279,23 @@ def count_result(
 def presence(
     results: Sequence[Expertise],
     gammas: ArrayLike | None = None,
-    above_null: bool = False,
+    above_surface: bool = False,
 ) -> Presence:
     """Counts of several models, one in memory at a time.
 
     Args:
       results: finished results.
       gammas: thresholds, ascending, [G]; default 501 of them from 0.5 to 1.
-      above_null: count only experts that reach their concept's `null_threshold`.
+      above_surface: count only experts that are above their concept's surface.
 
     Raises:
-      InputError: two results have one name, or no concept is in all of them.
+      InputError: two results have one name, no concept is in all of them, or the
+        surface is asked for and not known.
     """
     grid = np.asarray(_GAMMAS if gammas is None else gammas, float)
     concepts, left_out = common_concepts(results)
     models = [
-        count_result(result, result.metric("ap"), concepts, grid, above_null)
+        count_result(result, result.metric("ap"), concepts, grid, above_surface)
         for result in results
     ]
-    return Presence(tuple(concepts), grid, tuple(models), above_null, left_out)
+    return Presence(tuple(concepts), grid, tuple(models), above_surface, left_out)

@@ -4,14 +4,13 @@ import dataclasses
 from pathlib import Path
 
 from expertjax.concepts.archives import read_notices
-from expertjax.concepts.build_wordnet import build_concepts, find_topics
+from expertjax.concepts.build_wordnet import find_topics
 from expertjax.concepts.data_report import describe
 from expertjax.concepts.drafts import Draft, Drafts, choose
 from expertjax.concepts.draw import draw_concepts
 from expertjax.concepts.files import Concept
 from expertjax.concepts.folders import (
     DEFINITIONS,
-    from_concepts,
     read_folders,
     write_definitions,
 )
@@ -141,11 +140,7 @@ def _read_wordnet(source: Source, settings: BuildSettings) -> Drafts:
         raise InputError("--source=wordnet builds --kinds=sense only")
     path = source.inputs[0]
     wordnet = read_wordnet(path)
-    if source.roots:
-        concepts = build_concepts(wordnet, source.roots, settings)
-        drafts = from_concepts("wordnet", concepts, settings)
-    else:
-        drafts = find_topics(wordnet, settings)
+    drafts = find_topics(wordnet, settings, source.roots)
     drafts.notices["LICENSE.wordnet.txt"] = read_licence(path)
     return drafts
 

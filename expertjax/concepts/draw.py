@@ -14,10 +14,11 @@ import numpy as np
 
 from expertjax.concepts.drafts import NONE, Draft
 from expertjax.concepts.files import Concept
+from expertjax.concepts.form import classes, forms
 from expertjax.concepts.settings import BuildSettings
 
-# Lengths are matched within this many classes, which hold as many sentences each.
-LENGTH_CLASSES = 16
+# Features of form are matched within at most this many classes each.
+CLASSES = 16
 
 
 def draw_concepts(
@@ -41,16 +42,13 @@ def draw_concepts(
         order = common if shared else _own_order(draft, len(texts), settings)
         drawn.append(_first(draft.positives, settings.max_positives, order))
     pool = _pool_order(drawn, common) if shared else None
-    lengths = _length_classes(texts)
+    kinds = kinds_of_form(texts, settings.match)
     concepts = []
     for draft, positives in zip(drafts, drawn, strict=True):
         order = _own_order(draft, len(texts), settings)
-        candidates = _candidates(draft, pool, len(texts), settings)
-        if settings.match_lengths:
-            matched = _as_long_as(positives, candidates, order, lengths)
-        else:
-            matched = order
         limit = len(positives) if balanced else settings.num_negatives
+        candidates = _candidates(draft, pool, kinds, positives, settings)
+        matched = like(positives, candidates, order, kinds)
         negatives = _first(candidates, limit, matched)
         if balanced:
             positives = _first(positives, len(negatives), order)
@@ -84,42 +82,72 @@ def _pool_order(drawn: Sequence[np.ndarray], common: np.ndarray) -> np.ndarray:
 
 
 def _candidates(
-    draft: Draft, pool: np.ndarray | None, num_texts: int, settings: BuildSettings
+    draft: Draft,
+    pool: np.ndarray | None,
+    kinds: np.ndarray,
+    positives: np.ndarray,
+    settings: BuildSettings,
 ) -> np.ndarray:
-    free = draft.may_be_negative(num_texts)
+    """The rows that may be drawn as negatives.
+
+    Args:
+      draft: the concept.
+      pool: [num_texts] places in the order of the shared pool, if there is one.
+      kinds: [num_texts] see `kinds_of_form`. Of kinds that the pool has too few of for
+        as many negatives as it gives, those follow that stand next in its order.
+      positives: drawn ones.
+      settings: how large the pool is.
+    """
+    free = draft.may_be_negative(len(kinds))
     if draft.negatives is not None:  # in their own arrangement
         return draft.negatives[free[draft.negatives]]
     rows = np.flatnonzero(free)
     if pool is None:
         return rows
-    in_pool = rows[pool[rows] < settings.negative_pool]
-    if len(in_pool) >= settings.min_negatives:
-        return in_pool
+    in_pool = pool[rows] < settings.negative_pool
+    limit = min(settings.num_negatives, np.count_nonzero(in_pool))
+    wanted = _share(positives, kinds) * limit
+    by_kind = np.lexsort((pool[rows], kinds[rows]))
+    of_kind = kinds[rows][by_kind]
+    nth = np.arange(len(rows)) - np.searchsorted(of_kind, of_kind)
+    in_pool[by_kind[nth < np.floor(wanted[of_kind])]] = True
+    if np.count_nonzero(in_pool) >= settings.min_negatives:
+        return rows[in_pool]
     return _first(rows, settings.min_negatives, pool)
 
 
-def _length_classes(texts: Sequence[str]) -> np.ndarray:
-    """[num_texts] number of the class that a sentence's length in words is in."""
-    n_words = np.array([text.count(" ") for text in texts])
-    if not len(n_words):
-        return n_words
-    inner = np.arange(1, LENGTH_CLASSES) / LENGTH_CLASSES
-    return np.searchsorted(np.unique(np.quantile(n_words, inner)), n_words)
+def _share(positives: np.ndarray, kinds: np.ndarray) -> np.ndarray:
+    """[kinds] the share of the positives that are of each kind."""
+    count = np.bincount(kinds[positives], minlength=kinds.max(initial=0) + 1)
+    return count / max(len(positives), 1)
 
 
-def _as_long_as(
-    positives: np.ndarray, rows: np.ndarray, order: np.ndarray, lengths: np.ndarray
+def kinds_of_form(texts: Sequence[str], match: Sequence[str]) -> np.ndarray:
+    """[num_texts] numbers that sentences share whose features are in the same classes.
+
+    Args:
+      texts: the sentences.
+      match: features in `form.FORMS`.
+    """
+    features = forms(texts, match).T
+    of_each = [classes(values, CLASSES) for values in features]
+    if not of_each:
+        return np.zeros(len(texts), np.int64)
+    return np.unique(np.stack(of_each, 1), axis=0, return_inverse=True)[1].ravel()
+
+
+def like(
+    positives: np.ndarray, rows: np.ndarray, order: np.ndarray, kinds: np.ndarray
 ) -> np.ndarray:
-    """[num_texts] an order of `rows` whose beginning is as long as the positives.
+    """[num_texts] an order of `rows` whose beginning is of the positives' kinds.
 
-    The n-th row of a class comes up when n / (share of positives in that class) does,
+    The n-th row of a kind comes up when n / (share of positives of that kind) does,
     so that any beginning has the positives' shares, as far as there are such rows.
     """
-    count = np.bincount(lengths[positives], minlength=LENGTH_CLASSES)
-    share = (count + 1e-3) / len(positives)
-    sorted_rows = rows[np.lexsort((order[rows], lengths[rows]))]
-    of_class = lengths[sorted_rows]
-    nth = np.arange(len(rows)) - np.searchsorted(of_class, of_class) + 1
+    share = _share(positives, kinds) + 1e-3 / max(len(positives), 1)
+    sorted_rows = rows[np.lexsort((order[rows], kinds[rows]))]
+    of_kind = kinds[sorted_rows]
+    nth = np.arange(len(rows)) - np.searchsorted(of_kind, of_kind) + 1
     place = np.full(len(order), np.inf)
-    place[sorted_rows] = nth / share[of_class]
+    place[sorted_rows] = nth / share[of_kind]
     return place

@@ -29,6 +29,11 @@ class Membership:
     sentence: np.ndarray
     label: np.ndarray
 
+    @staticmethod
+    def none() -> "Membership":
+        """No sentences."""
+        return Membership(np.zeros(0, np.int32), np.zeros(0, np.int8))
+
     @property
     def num_positives(self) -> int:
         """n_pos."""

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from expertjax.concepts.form import FORMS
 from expertjax.errors import InputError
 
 KINDS = ("sense", "homograph")
@@ -25,9 +26,11 @@ class BuildSettings:
       negatives: "shared": all concepts draw from one small pool, and their positives
         from one random order, so that few sentences serve many concepts; "own": each
         draws by itself from all sentences.
-      negative_pool: size of the shared pool.
-      match_lengths: draw negatives that are as long as the positives; else the longer
-        sentence is the likelier positive, since it has more words to be one.
+      negative_pool: size of the shared pool; where it has too few sentences that are
+        like a concept's positives (`match`), some beyond it are drawn.
+      match: in which features of form (`form.FORMS`) negatives are drawn to be like
+        the positives. Where lengths are not, the longer sentence is the likelier
+        positive, since it has more words to be one.
       max_jaccard: of two concepts of a group that share more of their positives than
         this (intersection over union), keep one; None: no pruning (topics that are
         found in WordNet: 0.5).
@@ -51,7 +54,7 @@ class BuildSettings:
     min_negatives: int = 1
     negatives: str = "shared"
     negative_pool: int = 5000
-    match_lengths: bool = True
+    match: tuple[str, ...] = ("length",)
     max_jaccard: float | None = None
     max_share: float = 1.0
     num_concepts: int | None = None
@@ -79,8 +82,10 @@ class BuildSettings:
             ("kinds", self.kinds, KINDS),
             ("parts", self.parts, tuple(PARTS)),
             ("negatives", (self.negatives,), NEGATIVES),
+            ("match", self.match, tuple(FORMS)),
         ):
-            if not given or not set(given) <= set(known):
+            is_optional = flag == "match"
+            if not (given or is_optional) or not set(given) <= set(known):
                 raise InputError(
                     f"--{flag}={','.join(given)}: expected of {', '.join(known)}"
                 )

@@ -109,7 +109,8 @@ def _select(
     k, skip = intervention.num_units, intervention.band * intervention.num_units
     if intervention.select == "gamma":
         order = np.argsort(-ap_U, kind="stable")
-        return order[: int(is_expert(ap_U, intervention.gamma).sum())]
+        least = max(intervention.gamma, expertise.floors()[expertise.row(concept)])
+        return order[: int(is_expert(ap_U, least).sum())]
     if k + skip > len(ap_U):
         raise InputError(
             f"--num_units={k}"

@@ -21,12 +21,15 @@ from expertjax.importing.units import units_of_model, units_of_modules
 from expertjax.models.family import Family
 from expertjax.models.sites import UnitTable
 from expertjax.scoring.labels import memberships_digest
+from expertjax.scoring.settings import ScoreSettings
+from expertjax.scoring.surface import Surface
 from expertjax.stores import paths, selfcond_files
 from expertjax.stores.folder import ResultFolder
 from expertjax.stores.selfcond_files import ConceptScores
 
 Format = Literal["selfcond"]
 Architecture = tuple[Family, Any, Callable[[], Any]]  # see `read_architecture`
+_EXACT = ScoreSettings(tie_tolerance=0.0)  # as the files were scored
 
 
 def import_expertise(
@@ -74,8 +77,9 @@ def import_expertise(
         reader = _Reader(source, folder, labels.keys, units_of)
         for key in tqdm(labels.keys, unit="concept", desc=f"import {name}"):
             reader.read(key)
-        table = reader.finish(labels.shapes)
+        reader.require_right()
         labels.write(folder)
+        table = reader.finish(labels.shapes, _surface(folder, labels))
         folder.claim("import", reader.facts() | {"format": form})
         of_model = {
             "model": name,
@@ -163,20 +167,23 @@ class _Reader:
         """That the files have."""
         return list(self._first.scores) if self._first else []
 
-    def finish(self, shapes: Sequence[tuple[int, int]]) -> UnitTable:
+    def require_right(self) -> None:
+        """Raises InputError with everything that was wrong."""
+        if self._problems:
+            title = f"--results={self._source}: files that cannot be imported:"
+            raise InputError(join_problems(title, self._problems))
+
+    def finish(
+        self, shapes: Sequence[tuple[int, int]], surface: Surface | None
+    ) -> UnitTable:
         """Writes the tables; the units.
 
         Args:
           shapes: [C] (n_pos, n_neg).
-
-        Raises:
-          InputError: everything that was wrong.
+          surface: of the concepts, if their sentences are known.
         """
-        if self._problems:
-            title = f"--results={self._source}: files that cannot be imported:"
-            raise InputError(join_problems(title, self._problems))
         assert self._target and self._table
-        self._target.close(shapes)
+        self._target.close(shapes, surface)
         return self._table
 
     def facts(self) -> dict[str, Any]:
@@ -203,6 +210,16 @@ def _differ(first: ConceptScores, scores: ConceptScores) -> Iterator[str]:
             f"{first.layout.get(layer, 0)} ({count} layers differ); expected all "
             "concepts to be of one model"
         )
+
+
+def _surface(folder: ResultFolder, labels: Labels) -> Surface | None:
+    """What needs no model, measured on the concepts' sentences if they are known."""
+    if labels.concepts is None:
+        return None
+    members = labels.concepts.members
+    surface = Surface(folder, labels.keys, members)
+    surface.measure([member.none() for member in members], _EXACT)
+    return surface
 
 
 def _capture_part(labels: Labels, settings: ImportSettings) -> dict[str, Any]:

@@ -6,8 +6,9 @@ import numpy as np
 import tensorstore as ts
 
 from expertjax.models.sites import UnitTable
-from expertjax.scoring.experts import BestUnits
+from expertjax.scoring.experts import OF_BEST, BestUnits
 from expertjax.scoring.run import write_concepts
+from expertjax.scoring.surface import Surface
 from expertjax.stores import arrays, paths
 from expertjax.stores.folder import ResultFolder
 from expertjax.stores.selfcond_files import ConceptScores
@@ -77,25 +78,29 @@ class ImportedScores:
         ap_CxU = values["ap"]
         arrays.write_part(self._targets, values, rows, slice(0, ap_CxU.shape[1]))
         no_responses = np.empty((0, ap_CxU.shape[1]), np.float32)
-        self._best.add(block, rows.start, 0, no_responses, ap_CxU, _no_interval)
+        self._best.add(block, rows.start, 0, no_responses, ap_CxU, _nothing)
         self._folder.expertise_ledger.mark(block, rows.start, rows.stop)
 
-    def close(self, shapes: Sequence[tuple[int, int]]) -> None:
+    def close(
+        self, shapes: Sequence[tuple[int, int]], surface: Surface | None = None
+    ) -> None:
         """Writes the tables of concepts and of the best units.
 
         Args:
           shapes: [C] (n_pos, n_neg).
+          surface: of the concepts, measured, where their sentences are known.
         """
         assert self._added == len(self._keys)
         num_blocks = -(-self._added // self._rows)
         experts = self._best.table(num_blocks, self._keys)
         self._folder.write_table("experts", experts)
-        write_concepts(self._folder, self._keys, shapes, self._targets["ap"])
+        columns = surface and surface.columns(experts)
+        write_concepts(self._folder, self._keys, shapes, self._targets["ap"], columns)
         self._folder.expertise_ledger.close(num_blocks)
         paths.remove_folder(self._folder.experts_path)
 
 
-def _no_interval(concept: int, x_NxK: np.ndarray) -> np.ndarray:
+def _nothing(concept: int, x_NxK: np.ndarray) -> np.ndarray:
     """It would take responses."""
     del concept
-    return np.full((x_NxK.shape[1], 2), np.nan, np.float32)
+    return np.full((x_NxK.shape[1], len(OF_BEST)), np.nan, np.float32)

@@ -154,7 +154,7 @@ def summary(comparison: Comparison, num_pairs: int = 5) -> str:
     parts = [
         f"{len(counted.models)} models, {len(counted.concepts)} concepts in common; "
         f"experts have AP >= {settings.gamma:g}"
-        + (" and reach the 5% threshold" if counted.above_null else ""),
+        + (" and are above the surface" if counted.above_surface else ""),
         _models_at(comparison, settings.gamma),
     ]
     for name, ranking in comparison.rankings.items():

@@ -104,6 +104,11 @@ class ReportData:
             raise ValueError(join_problems("these results make no report:", problems))
 
     @property
+    def floor_C(self) -> np.ndarray:
+        """[C] the AP that an expert has to reach at any gamma."""
+        return self.concepts["null_threshold"].to_numpy(float)
+
+    @property
     def has_held_out(self) -> bool:
         """Whether APs on sentences held out from the selection are there."""
         return any(_HELD_OUT in table for table in self.experts.values())

@@ -103,12 +103,14 @@ def _concepts(data: ReportData) -> dict[str, Any]:
         "best": numbers(table["max_ap"], 5),
         "threshold": numbers(table["null_threshold"], 5),
         "above": numbers(table["n_above"], 0),
-        "experts": numbers(counts.experts_per_concept(data.ap_CxU, data.gamma), 0),
+        "experts": numbers(
+            counts.experts_per_concept(data.ap_CxU, data.gamma, data.floor_C), 0
+        ),
         "best_unit": data.units["unit"].to_numpy()[best_C].tolist(),
         "observed": [np.histogram(ap_U, _EDGES)[0].tolist() for ap_U in data.ap_CxU],
         "over": [
             counts.count_at_least(ap_U, _GAMMAS.astype(ap_U.dtype)).tolist()
-            for ap_U in data.ap_CxU
+            for ap_U in counts.with_floor(data.ap_CxU, data.floor_C)
         ],
     }
     if data.has_held_out:
@@ -140,7 +142,9 @@ def _top(data: ReportData, key: str, places: dict[int, int]) -> dict[str, Any]:
         "ap": numbers(table["ap"], 5),
         "above": numbers(table["above_chance"].to_numpy(bool), 0),
         "expert": numbers(
-            counts.is_expert(table["ap"].to_numpy(data.ap_CxU.dtype), data.gamma), 0
+            counts.is_expert(table["ap"].to_numpy(data.ap_CxU.dtype), data.gamma)
+            & table["above_chance"].to_numpy(bool),
+            0,
         ),
         "low": numbers(table["ap_low"], 4),
         "high": numbers(table["ap_high"], 4),
@@ -207,8 +211,8 @@ def _at_first(units: pd.DataFrame, rows: pd.Series) -> np.ndarray:
 
 
 def _over(data: ReportData) -> dict[str, Any]:
-    over = counts.over_gamma(data.ap_CxU, _GAMMAS)
-    at = counts.over_gamma(data.ap_CxU, [data.gamma])
+    over = counts.over_gamma(data.ap_CxU, _GAMMAS, data.floor_C)
+    at = counts.over_gamma(data.ap_CxU, [data.gamma], data.floor_C)
     return {
         "gammas": numbers(_GAMMAS, 2),
         "acquired": over.acquired.tolist(),
@@ -223,7 +227,9 @@ def _layers(data: ReportData) -> dict[str, Any]:
     cells, best = [], counts.max_ap_by_layer(data.ap_CxU, data.units, data.concepts)
     for row in range(len(data.concepts)):
         ap_1xU = data.ap_CxU[row : row + 1]
-        table = counts.experts_by_layer_and_site(ap_1xU, data.units, data.gamma)
+        table = counts.experts_by_layer_and_site(
+            ap_1xU, data.units, data.gamma, data.floor_C[row : row + 1]
+        )
         flat = table.to_numpy().ravel()
         at = np.flatnonzero(flat)
         cells.append([at.tolist(), flat[at].tolist()])

@@ -31,9 +31,11 @@ def picture(name: str, figure: Figure) -> Picture:
 def pictures(data: ReportData, limits: Limits) -> Iterator[Picture]:
     """All of a model, then the distributions of its best concepts."""
     order = table_order(data)
-    layers = counts.experts_by_layer_and_site(data.ap_CxU, data.units, data.gamma)
+    layers = counts.experts_by_layer_and_site(
+        data.ap_CxU, data.units, data.gamma, data.floor_C
+    )
     by_layer = counts.max_ap_by_layer(data.ap_CxU, data.units, data.concepts)
-    over = counts.over_gamma(data.ap_CxU)
+    over = counts.over_gamma(data.ap_CxU, floor_C=data.floor_C)
     drawn = {
         "best_ap_overview": figures.best_ap_overview(
             data.concepts.iloc[order], data.gamma

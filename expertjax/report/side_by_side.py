@@ -30,7 +30,7 @@ def side_by_side(
         "gammas": numbers(presence.gammas, 4),
         "at": presence.column(comparison.settings.gamma),
         "gamma": comparison.settings.gamma,
-        "above_null": presence.above_null,
+        "above_surface": presence.above_surface,
         "concepts": list(presence.concepts),
         "num_units": [model.num_units for model in presence.models],
         "measures": {

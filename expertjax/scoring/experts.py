@@ -10,18 +10,20 @@ import pandas as pd
 
 from expertjax.stores.paths import make_folder, readable, write_atomically
 
-# Concept, [N, K] responses -> [K, 2] lower and upper end.
-IntervalFn = Callable[[int, np.ndarray], np.ndarray]
+# Concept, [N, K] responses -> [K, 3] the columns of `OF_BEST`.
+OfBest = Callable[[int, np.ndarray], np.ndarray]
 
-_COLUMNS = ("concept", "unit", "ap", "ap_low", "ap_high")
+OF_BEST = ("ap_low", "ap_high", "ap_without")
+_COLUMNS = ("concept", "unit", "ap", *OF_BEST)
 
 
 class BestUnits:
-    """The k best units of each concept so far, with intervals of their AP.
+    """The k best units of each concept so far, with what only they get.
 
-    The responses behind an interval are in memory only while their block is scored.
-    A unit gets its interval there if it may be among the best; what a block adds is
-    kept in a file of its own, so that an interrupted run loses none.
+    That is an interval of their AP, and their AP without the form that tells the
+    concept best (see `without`). The responses behind these are in memory only while
+    their block is scored. A unit gets them there if it may be among the best; what a
+    block adds is kept in a file of its own, so that an interrupted run loses none.
     """
 
     def __init__(self, folder: Path, k: int, num_concepts: int) -> None:
@@ -50,7 +52,7 @@ class BestUnits:
         start: int,
         x_NxU: np.ndarray,
         ap_CxU: np.ndarray,
-        interval: IntervalFn,
+        of_best: OfBest,
     ) -> None:
         """Adds a block of units, and writes what may be among the best of it.
 
@@ -60,8 +62,8 @@ class BestUnits:
           start: number of its first unit.
           x_NxU: float32 responses.
           ap_CxU: their AP.
-          interval: see `IntervalFn`; counts the block's concepts from 0, and has to be
-            safe in threads.
+          of_best: see `OfBest`; counts the block's concepts from 0, and has to be safe
+            in threads.
         """
         if not self._k:
             return
@@ -69,7 +71,7 @@ class BestUnits:
         def of_concept(c: int) -> tuple[np.ndarray, np.ndarray]:
             best = np.argsort(-ap_CxU[c], kind="stable")[: self._k]
             best = best[ap_CxU[c, best] >= self._best[first + c, -1]]
-            return best, interval(c, x_NxU[:, best])
+            return best, of_best(c, x_NxU[:, best])
 
         with ThreadPoolExecutor() as pool:
             found = list(pool.map(of_concept, range(len(ap_CxU))))
@@ -96,7 +98,8 @@ class BestUnits:
           keys: [C] concepts.
 
         Returns:
-          concept, rank (from 1), unit, ap, ap_low, ap_high; best first, ties by unit.
+          concept, rank (from 1), unit, ap, ap_low, ap_high, ap_without; best first,
+          ties by unit.
         """
         blocks = range(num_blocks) if self._k else ()
         empty = pd.DataFrame({name: pd.Series(dtype="f4") for name in _COLUMNS})

@@ -13,9 +13,11 @@ from expertjax.concepts.pool import Membership
 from expertjax.runtime import processes
 from expertjax.scoring import labels, null
 from expertjax.scoring.blocks import Scorer, make_scorer
-from expertjax.scoring.experts import BestUnits, IntervalFn
+from expertjax.scoring.experts import BestUnits, OfBest
 from expertjax.scoring.intervals import Intervals
 from expertjax.scoring.settings import ScoreSettings
+from expertjax.scoring.surface import Surface
+from expertjax.scoring.without import average_precisions
 from expertjax.stores import arrays, paths
 from expertjax.stores.folder import ResultFolder
 
@@ -30,12 +32,12 @@ class Part:
     Attributes:
       concepts: their run.
       scorers: "" for all metrics, and `HELD_OUT`.
-      interval: of the best units.
+      of_best: what only the best units get.
     """
 
     concepts: slice
     scorers: dict[str, Scorer]
-    interval: IntervalFn
+    of_best: OfBest
 
 
 class Scoring:
@@ -54,6 +56,7 @@ class Scoring:
         self._settings, self._bounds, self._mesh = settings, bounds, mesh
         self._held_out = _held_out(keys, members, settings)
         self._fitted = _parts(members, self._held_out, False)
+        self._surface = Surface(folder, keys, self._fitted)
         self._best = BestUnits(folder.experts_path, settings.bootstrap_top, len(keys))
 
     def begin(self, responses: ResultFolder, more: dict[str, Any]) -> None:
@@ -65,6 +68,8 @@ class Scoring:
         """
         if processes.is_first():
             self._begin(responses, more)
+            kept_apart = _parts(self._members, self._held_out, True)
+            self._surface.measure(kept_apart, self._settings)
         processes.barrier("score: prepared")
 
     def _begin(self, responses: ResultFolder, more: dict[str, Any]) -> None:
@@ -127,7 +132,14 @@ class Scoring:
         interval = Intervals(
             fitted, settings.bootstrap_resamples, tolerance=settings.tie_tolerance
         )
-        return Part(concepts, scorers, interval)
+        without = over_rows(self._surface.without)
+        tolerance = settings.tie_tolerance
+
+        def of_best(concept: int, x_NxK: np.ndarray) -> np.ndarray:
+            ap = average_precisions(without[concept], x_NxK, tolerance)
+            return np.column_stack([interval(concept, x_NxK), ap])
+
+        return Part(concepts, scorers, of_best)
 
     def resume(self, blocks: Sequence[tuple[int, Bounds]]) -> list[tuple[int, Bounds]]:
         """The (mark, bounds) of those that are still to be scored."""
@@ -165,7 +177,7 @@ class Scoring:
         if HELD_OUT in part.scorers:
             scores[HELD_OUT] = part.scorers[HELD_OUT](x_NxU)["ap"]
         self._best.add(
-            mark, part.concepts.start, start, x_NxU, scores["ap"], part.interval
+            mark, part.concepts.start, start, x_NxU, scores["ap"], part.of_best
         )
         arrays.write_part(targets, scores, part.concepts, slice(start, stop))
         self._folder.expertise_ledger.mark(mark, start, stop)
@@ -177,7 +189,8 @@ class Scoring:
             experts = self._best.table(num_marks, self._keys)
             self._folder.write_table("experts", experts)
             shapes = [(m.num_positives, m.num_negatives) for m in self._fitted]
-            write_concepts(self._folder, self._keys, shapes, targets["ap"])
+            surface = self._surface.columns(experts)
+            write_concepts(self._folder, self._keys, shapes, targets["ap"], surface)
             self._folder.expertise_ledger.close(num_marks)
 
     def clean(self) -> None:
@@ -221,6 +234,7 @@ def write_concepts(
     keys: Sequence[str],
     shapes: Sequence[tuple[int, int]],
     ap_CxU: ts.TensorStore,
+    surface: pd.DataFrame | None = None,
 ) -> None:
     """Writes `concepts.parquet` and `null.parquet`.
 
@@ -229,36 +243,45 @@ def write_concepts(
       keys: [C] concepts.
       shapes: [C] (n_pos, n_neg).
       ap_CxU: their AP, finished.
+      surface: [C] rows of `Surface.columns`; None where sentences are not known.
     """
     thresholds = null.thresholds(shapes, ap_CxU.shape[1])
-    best, above = _count_above(ap_CxU, thresholds)
+    least = [thresholds]
+    if surface is not None:
+        least.append(np.maximum(thresholds, surface["surface_high"].to_numpy()))
+    best, above = _count_above(ap_CxU, np.stack(least))
     folder.write_table("null", null.null_table(shapes))
-    folder.write_table(
-        "concepts",
-        pd.DataFrame(
-            {
-                "concept": keys,
-                "group": [key.partition("/")[0] for key in keys],
-                "n_pos": [n_pos for n_pos, _ in shapes],
-                "n_neg": [n_neg for _, n_neg in shapes],
-                "chance": [n_pos / (n_pos + n_neg) for n_pos, n_neg in shapes],
-                "max_ap": best,
-                "null_threshold": thresholds,
-                "n_above": above,
-            }
-        ),
+    table = pd.DataFrame(
+        {
+            "concept": keys,
+            "group": [key.partition("/")[0] for key in keys],
+            "n_pos": [n_pos for n_pos, _ in shapes],
+            "n_neg": [n_neg for _, n_neg in shapes],
+            "chance": [n_pos / (n_pos + n_neg) for n_pos, n_neg in shapes],
+            "max_ap": best,
+            "null_threshold": thresholds,
+            "n_above": above[0],
+        }
     )
+    if surface is not None:
+        columns = {name: surface[name].to_numpy() for name in surface}
+        table = table.assign(
+            **columns, above_surface=above[1] > 0, n_above_surface=above[1]
+        )
+    folder.write_table("concepts", table)
 
 
 def _count_above(
-    ap_CxU: ts.TensorStore, thresholds: np.ndarray
+    ap_CxU: ts.TensorStore, least_KxC: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Best AP and the number of units at or above the threshold, of each concept."""
-    best = np.zeros(len(thresholds), np.float32)
-    above = np.zeros(len(thresholds), np.int32)
-    rows = slice(0, len(thresholds))
+    """[C] best AP; [K, C] how many units reach each of K thresholds."""
+    num_concepts = least_KxC.shape[1]
+    best = np.zeros(num_concepts, np.float32)
+    above = np.zeros(least_KxC.shape, np.int32)
+    rows = slice(0, num_concepts)
     for start, stop in unit_blocks(ap_CxU.shape, arrays.CHUNK_COLUMNS, 128 * 2**20):
         part = arrays.read(ap_CxU, rows, slice(start, stop))
         best = np.maximum(best, part.max(1))
-        above += (part >= thresholds[:, None]).sum(1, dtype=np.int32)
+        for counts, least_C in zip(above, least_KxC, strict=True):
+            counts += (part >= least_C[:, None]).sum(1, dtype=np.int32)
     return best, above

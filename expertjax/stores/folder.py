@@ -17,8 +17,8 @@ from expertjax.stores.paths import write_atomically
 FORMAT_VERSION = 3
 AT_FIRST = "at_first_token"  # a column that `units.parquet` may have
 TABLES = (
-    "units", "sentences", "dropped", "memberships", "concepts", "null", "experts",
-    "excited",
+    "units", "sentences", "dropped", "memberships", "surface", "concepts", "null",
+    "experts", "excited",
 )  # fmt: skip
 
 

@@ -65,7 +65,7 @@ def test_shared_draws_need_fewer_sentences():
     drafts = _set(2000, 40)
     used = {}
     for negatives in ("shared", "own"):
-        settings = dataclasses.replace(SMALL, negatives=negatives)
+        settings = dataclasses.replace(SMALL, negatives=negatives, match=())
         concepts = draw_concepts(drafts.concepts, drafts.texts, settings)
         used[negatives] = {t for one in concepts for t in one.positives + one.negatives}
         negative = {text for one in concepts for text in one.negatives}
@@ -90,12 +90,12 @@ def test_lengths_are_matched():
     long = _draft("long", np.arange(1500, 1600))
     settings = BuildSettings(num_negatives=100, min_positives=5)
     means = {}
-    for matched in (True, False):
-        one = dataclasses.replace(settings, match_lengths=matched, negatives="own")
+    for matched in (("length",), ()):
+        one = dataclasses.replace(settings, match=matched, negatives="own")
         (concept,) = draw_concepts([long], texts, one)
         means[matched] = np.mean([len(text.split()) for text in concept.negatives])
-    assert abs(means[True] - 39.7) < 3
-    assert means[False] < 30
+    assert abs(means[("length",)] - 39.7) < 3
+    assert means[()] < 30
 
 
 def test_tasks_are_balanced_and_apart():
@@ -170,3 +170,25 @@ def test_too_few_concepts():
         choose(_set(), dataclasses.replace(SMALL, num_concepts=13))
     with pytest.raises(InputError, match="0 concepts are there"):
         choose(_set(), dataclasses.replace(SMALL, min_positives=100, max_positives=200))
+
+
+def test_years_are_matched_from_beyond_the_pool():
+    """The pool, other concepts' positives, has no years; other sentences have."""
+    texts = [f"t{at} in {1500 + at}" for at in range(300)]
+    texts += [f"t{at} in mind" for at in range(300, 900)]
+    drafts = [_draft("dated", np.arange(100)), _draft("plain", np.arange(300, 400))]
+    settings = BuildSettings(
+        min_positives=5, num_negatives=100, negative_pool=200, match=("years",)
+    )
+    dated, plain = draw_concepts(drafts, texts, settings)
+    assert all(" in 1" in text for text in dated.negatives)
+    assert len(dated.negatives) == 100
+    assert not any(" in 1" in text for text in plain.negatives)
+    unmatched = dataclasses.replace(settings, match=())
+    dated, _ = draw_concepts(drafts, texts, unmatched)
+    assert sum(" in 1" in text for text in dated.negatives) < 20
+
+
+def test_unknown_features_are_refused():
+    with pytest.raises(InputError, match="--match=colour: expected of length, digits"):
+        BuildSettings(match=("colour",))

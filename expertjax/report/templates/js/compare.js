@@ -22,7 +22,7 @@ function comparePage() {
   const shared = plural(comparison.concepts.length, "concept");
   return page("Models compared", [
     h("p", { class: "lead" }, `${plural(comparison.models.length, "model")}, compared by ${shared} that all of them have.`,
-      comparison.above_null ? " Only experts that also reach the 5% threshold count." : ""),
+      comparison.above_surface ? " Only experts that are also above the surface count." : ""),
     ...comparison.warnings.map((text) => h("p", { class: "warning" }, text)),
     section("models", "Models", modelTable(comparison)),
     benchmarks.length ? section("ranking", "Do expert counts rank the models as the benchmark does?",
