@@ -1,12 +1,13 @@
 """What a program prints of a model's results."""
 
 from expertjax.analysis.expertise import Expertise
+from expertjax.analysis.warnings import warnings
 
 MOST_ROWS = 50
 
 
 def best_units(expertise: Expertise, gamma: float) -> str:
-    """The model's name, and its concepts of highest AP with their best units.
+    """The model's name, its concepts of highest AP with their best units, and warnings.
 
     Args:
       expertise: of one model.
@@ -17,4 +18,5 @@ def best_units(expertise: Expertise, gamma: float) -> str:
     if len(table) > MOST_ROWS:
         rest = expertise.folder.path / "concepts.parquet"
         lines.append(f"and {len(table) - MOST_ROWS} concepts more: {rest}")
+    lines += [f"note: {text}" for text in warnings(expertise.concepts)]
     return "\n".join(lines)

@@ -50,6 +50,16 @@ the concept."""
 # Features that are chosen or fitted for a concept.
 WORD_IS, ALL_FORM, ALL_WORDS = "word ", "all form", "all words"
 
+# Of these a sentence may have none.
+MAY_LACK = ("digits", "years", "punctuation", "capitals", "quotes")
+NAMES = {
+    "length": "words",
+    "quotes": "quotation marks",
+    "punctuation": "punctuation marks",
+    "first rare word": "places of the first rare word",
+}
+"""What features of form count, where people say it otherwise."""
+
 
 def forms(texts: Sequence[str], names: Sequence[str] = tuple(FORMS)) -> np.ndarray:
     """The features of texts.
@@ -88,7 +98,9 @@ def spoken(feature: str) -> str:
     few = name != feature
     if name == "first rare word":
         return f"{'an early' if few else 'a late'} first rare word"
-    name = {"length": "words", "quotes": "quotation marks"}.get(name, name)
-    if name == "punctuation":
-        return f"{'less' if few else 'more'} punctuation"
-    return f"{'fewer' if few else 'more'} {name}"
+    return f"{'fewer' if few else 'more'} {NAMES.get(name, name)}"
+
+
+def kind(feature: str) -> str:
+    """Whether a feature is of the sentences' form or of their words."""
+    return "words" if feature.startswith(WORD_IS) or feature == ALL_WORDS else "form"

@@ -88,6 +88,7 @@ def report_data(
         ap_CxU=ap_CxU,
         experts=experts,
         sentences=gather_sentences(expertise, experts, limits),
+        surface=expertise.surface,
     )
 
 

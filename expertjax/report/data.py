@@ -81,6 +81,10 @@ class ReportData:
     # computed) and, in all tables or in none, ap_heldout.
     experts: dict[str, pd.DataFrame]
     sentences: Sentences
+    # concept, feature, ap: what needs no model; without rows where it is not known.
+    surface: pd.DataFrame = dataclasses.field(
+        default_factory=lambda: pd.DataFrame(columns=["concept", "feature", "ap"])
+    )
 
     def __post_init__(self) -> None:
         problems = [

@@ -8,6 +8,8 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from expertjax.analysis import colearning, counts
+from expertjax.analysis.warnings import warnings
+from expertjax.concepts.form import MAY_LACK, NAMES, kind, spoken
 from expertjax.report.data import ReportData
 from expertjax.report.limits import Limits
 from expertjax.report.null import expected_counts
@@ -31,6 +33,7 @@ def model_payload(data: ReportData, limits: Limits, top_k: int) -> dict[str, Any
         "name": data.model_name,
         "facts": data.facts,
         "gamma": data.gamma,
+        "warnings": warnings(data.concepts),
         "held_out": data.has_held_out,
         "runs": runs(data.units),
         "concepts": _concepts(data),
@@ -113,12 +116,45 @@ def _concepts(data: ReportData) -> dict[str, Any]:
             for ap_U in counts.with_floor(data.ap_CxU, data.floor_C)
         ],
     }
+    if "surface_ap" in table:
+        columns["surface"] = _surface(data)
     if data.has_held_out:
         columns["held_out"] = [
             None if t is None else one_number(round(float(t["ap_heldout"].iloc[0]), 5))
             for t in best
         ]
     return columns
+
+
+def _surface(data: ReportData) -> dict[str, Any]:
+    """[C] columns: what tells each concept without a model, and units beside it."""
+    table = data.concepts
+    rows = dict(list(data.surface.groupby("concept", sort=False)))
+    none = data.surface.iloc[:0]
+    return {
+        "feature": [spoken(feature) for feature in table["surface_feature"]],
+        "ap": numbers(table["surface_ap"], 5),
+        "high": numbers(table["surface_high"], 5),
+        "above": numbers(table["above_surface"], 0),
+        "n_above": numbers(table["n_above_surface"], 0),
+        "form": table["form"].tolist(),
+        "form_said": [NAMES.get(form, form) for form in table["form"]],
+        "is_lacking": numbers(table["form"].isin(MAY_LACK), 0),
+        "n_pos_without": numbers(table["n_pos_without"], 0),
+        "n_neg_without": numbers(table["n_neg_without"], 0),
+        "ap_without": numbers(table["ap_without"], 5),
+        "features": [
+            [
+                [
+                    spoken(row.feature),
+                    one_number(round(float(row.ap), 5)),
+                    kind(row.feature),
+                ]
+                for row in rows.get(key, none).itertuples()
+            ]
+            for key in table["concept"]
+        ],
+    }
 
 
 def _laws(data: ReportData) -> dict[str, list[float | int | None]]:
@@ -152,6 +188,10 @@ def _top(data: ReportData, key: str, places: dict[int, int]) -> dict[str, Any]:
         "on_p90": _significant(table["on_p90"]),
         "off_mean": _significant(table["off_mean"]),
     }
+    if "above_surface" in table:
+        columns["above_surface"] = numbers(table["above_surface"].to_numpy(bool), 0)
+    if "ap_without" in table:
+        columns["without"] = numbers(table["ap_without"], 4)
     if "ap_heldout" in table:
         columns["held_out"] = numbers(table["ap_heldout"], 5)
     missed = data.sentences.missed.get(key)

@@ -12,14 +12,13 @@ import zlib
 
 import numpy as np
 
-from expertjax.concepts.form import classes
+from expertjax.concepts.form import MAY_LACK, classes
 from expertjax.concepts.pool import Membership
 from expertjax.scoring.native import native
 from expertjax.scoring.ties import is_first_of_sorted
 
 LEAST = 10  # positives, and negatives, for an AP to say anything
 _CLASSES = 16
-_MAY_LACK = ("digits", "years", "punctuation", "capitals", "quotes")
 
 
 def without(
@@ -37,7 +36,7 @@ def without(
       some of them; none where fewer than `LEAST` of a class would be left.
     """
     label = member.label.astype(bool)
-    kept = (values_n == 0) & (form in _MAY_LACK)
+    kept = (values_n == 0) & (form in MAY_LACK)
     if not _is_enough(label[kept]):
         random = np.random.default_rng(zlib.crc32(key.encode()))
         kept = _matched(label, values_n, random)

@@ -50,7 +50,7 @@ def test_classes_hold_about_as_many_each():
     [
         ("-tokens", "fewer tokens"),
         ("length", "more words"),
-        ("-punctuation", "less punctuation"),
+        ("-punctuation", "fewer punctuation marks"),
         ("quotes", "more quotation marks"),
         ("-first rare word", "an early first rare word"),
         ("word born", "the word born"),

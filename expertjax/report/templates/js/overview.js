@@ -2,10 +2,12 @@
 
 function overviewPage(model) {
   return page(null, [
+    ...model.warnings.map((text) => h("p", { class: "warning" }, text)),
     keyNumbers(model),
     mostExperts(model),
     section("concepts", "Concepts", conceptTable(model),
-      note("5% threshold: the AP that, with the concept’s labels permuted, even the best of all units would reach with a probability of at most 5%. Above it: units whose AP does. n/a: so few sentences that no AP could be above chance.")),
+      note("5% threshold: the AP that, with the concept’s labels permuted, even the best of all units would reach with a probability of at most 5%. Above it: units whose AP does. n/a: so few sentences that no AP could be above chance."),
+      knowsSurface(model) ? note("Surface: the AP of the best feature that needs no model, such as the number of years in a sentence, all that can be counted in it together, or one word. A unit is above it where its AP exceeds the upper end of that AP’s 95% interval. AP without form: of the best unit, on sentences that the most telling of these counts does not tell apart.") : null),
     section("best", "Best AP, by concept and by layer",
       h("p", {}, `A concept is above chance here where its best AP reaches its 5% threshold, and not merely its chance level: the best of ${whole(model.map.num_units)} units is high by luck alone.`),
       h("div", { class: "pair" }, bestChart(model), layerHeatmap(model))),
@@ -52,6 +54,7 @@ function conceptTable(model) {
       { key: "concept", label: "concept", value: (c) => model.key(c), cell: (c) => conceptLink(model, c) },
       column("best", "best AP", k.best, fixed),
       model.held_out && column("held_out", "its held-out AP", k.held_out, fixed, { title: "AP of the best unit on sentences held out from its selection" }),
+      ...surfaceColumns(model),
       column("experts", `experts at ${model.gamma}`, k.experts, whole),
       column("chance", "chance", k.chance, fixed),
       column("threshold", "5% threshold", k.threshold, fixed),

@@ -1,0 +1,56 @@
+// What needs no model: the form of the sentences and their words, beside the units.
+
+const knowsSurface = (model) => Boolean(model.concepts.surface);
+
+// How the best unit stands to the best feature of the surface, in words.
+function surfaceWords(model, c) {
+  const s = model.concepts.surface;
+  const best = model.concepts.best[c];
+  const beside = `${s.feature[c]} ${fixed(s.ap[c])}, at most ${fixed(s.high[c])} in 97.5% of resamplings`;
+  if (s.above[c]) {
+    return h("p", {}, `Its best unit is above the surface: AP ${fixed(best)}, beside ${beside}. ${whole(s.n_above[c])} of ${whole(model.map.num_units)} units are.`);
+  }
+  return h("p", { class: "warning" }, "No unit is above the surface: ", h("strong", {}, s.feature[c]), ` tells positives from negatives with an AP of ${fixed(s.ap[c])} (at most ${fixed(s.high[c])} in 97.5% of resamplings), and the best unit with ${fixed(best)}. It may know that, and not the concept.`);
+}
+
+// The best unit on sentences that the most telling form does not tell apart.
+function withoutWords(model, c) {
+  const s = model.concepts.surface;
+  if (!s.form[c]) return h("p", {}, "Nothing that can be counted in the sentences tells the concept better than luck would.");
+  const [nPos, nNeg] = [s.n_pos_without[c], s.n_neg_without[c]];
+  if (s.ap_without[c] === null) return h("p", {}, `Of what can be counted in the sentences, ${s.form_said[c]} tell the concept best. Without them too few sentences are left for an AP.`);
+  const chance = nPos / (nPos + nNeg);
+  const how = s.is_lacking[c] ? `without ${s.form_said[c]}` : `whose ${s.form_said[c]} are matched`;
+  return h("p", {}, `On the ${whole(nPos)} positives and ${whole(nNeg)} negatives ${how}, the best unit’s AP is `, h("strong", {}, fixed(s.ap_without[c])), `, where chance is ${fixed(chance)}; on all sentences it is ${fixed(model.concepts.best[c])}, where chance is ${fixed(model.concepts.chance[c])}.`);
+}
+
+function surfaceSection(model, c) {
+  if (!knowsSurface(model)) return null;
+  const { features } = model.concepts.surface;
+  const rows = features[c].map(([name, ap, kind]) => ({ name, ap, kind }));
+  const unit = model.concepts.best_unit[c];
+  rows.push({ name: `best unit, ${model.unitName(unit)}`, ap: model.concepts.best[c], kind: "unit", unit });
+  return section("surface", "Is it the concept, or the surface?",
+    surfaceWords(model, c), withoutWords(model, c),
+    dataTable({
+      name: "surface", file: `${model.key(c)}_surface`, rows, sort: "ap.desc",
+      caption: "AP of what needs no model. All form and all words are linear models, fitted on other sentences than those they score; the one of all words has a weight for each word, says how much of the concept is in its words at all, and is nothing that a single unit is expected to beat.",
+      columns: [
+        { key: "name", label: "feature", value: (row) => row.name, cell: (row) => (row.unit === undefined ? row.name : unitLink(model, row.unit)) },
+        { key: "kind", label: "kind", value: (row) => row.kind },
+        { key: "ap", label: "AP", number: true, value: (row) => row.ap, cell: (row) => fixed(row.ap) },
+        { key: "over", label: "over chance", number: true, value: (row) => row.ap - model.concepts.chance[c], cell: (row) => fixed(row.ap - model.concepts.chance[c]) },
+      ],
+    }));
+}
+
+function surfaceColumns(model) {
+  if (!knowsSurface(model)) return [];
+  const s = model.concepts.surface;
+  return [
+    { key: "surface", label: "surface", number: true, title: "AP of the best feature that needs no model", value: (c) => s.ap[c], cell: (c) => fixed(s.ap[c]) },
+    { key: "feature", label: "by", value: (c) => s.feature[c] },
+    { key: "is_above_surface", label: "above surface", value: (c) => (s.above[c] ? "yes" : "no"), cell: (c) => aboveFlag(s.above[c]) },
+    { key: "without", label: "AP without form", number: true, title: "AP of the best unit on sentences that the most telling form does not tell apart", value: (c) => s.ap_without[c], cell: (c) => fixed(s.ap_without[c]) },
+  ];
+}
