@@ -2,7 +2,10 @@
 
 const fixed = (x, digits = 3) => (x === null || x === undefined ? "n/a" : x.toFixed(digits));
 const whole = (n) => (n === null || n === undefined ? "n/a" : n.toLocaleString("en-US"));
-const percent = (x) => (x === null || x === undefined ? "n/a" : `${(100 * x).toFixed(x < 0.1 ? 1 : 0)}%`);
+// Two digits at least, however small.
+const percent = (x) => (x === null || x === undefined ? "n/a" : `${x && x < 0.1 ? plainDigits(100 * x, 2) : (100 * x).toFixed(0)}%`);
+// So many significant digits, never as a power of ten.
+const plainDigits = (x, n) => (x ? x.toFixed(Math.min(100, Math.max(0, n - 1 - Math.floor(Math.log10(Math.abs(x)))))) : "0");
 const plural = (n, one, many = `${one}s`) => `${whole(n)} ${n === 1 ? one : many}`;
 const range = (n) => Array.from({ length: n }, (_, i) => i);
 const median = (values) => {
@@ -24,5 +27,3 @@ function interval(low, high) {
   const up = Math.ceil(Number((100 * high).toFixed(4))) / 100;
   return `${down.toFixed(2)}–${up.toFixed(2)}`;
 }
-
-const short = (key) => key.slice(key.indexOf("/") + 1);

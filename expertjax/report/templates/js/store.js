@@ -24,7 +24,15 @@ class Model {
 
   key(c) { return this.concepts.key[c]; }
 
-  short(c) { return this.oneGroup ? short(this.key(c)) : this.key(c); }
+  // What people call it; no two concepts of a model alike.
+  short(c) { return this.concepts.name[c]; }
+
+  // What stands beside the name, for whoever knows the key; nothing where it is the name.
+  beside(c) {
+    const key = this.key(c);
+    const rest = this.oneGroup ? key.slice(key.indexOf("/") + 1) : key;
+    return rest === this.short(c) ? null : rest;
+  }
 
   // Rows of concepts, best AP first.
   get order() {
