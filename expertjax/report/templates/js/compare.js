@@ -180,10 +180,10 @@ function rankingTable(ranking) {
 function bestTable(comparison) {
   const { concepts, names, models, best, held_out: heldOut } = comparison;
   const hasOut = hasHeldOut(comparison);
-  const beside = (c) => (concepts[c].endsWith(`/${names[c]}`) ? null : concepts[c]);
+  const oneGroup = isOneGroup(concepts);
   return dataTable({
     name: "best", wide: true, rows: range(concepts.length), sort: "m0.desc", caption: `A number leads to the concept in that model.${hasOut ? " Held out: the AP of the same unit on sentences that took no part in selecting it." : ""}`,
-    columns: [{ key: "concept", label: "concept", value: (c) => concepts[c], order: (c) => names[c], cell: (c) => withKey(names[c], beside(c)) },
+    columns: [{ key: "concept", label: "concept", value: (c) => concepts[c], order: (c) => names[c], cell: (c) => withKey(names[c], besideName(concepts[c], names[c], oneGroup)) },
       ...models.flatMap((name, m) => [
         { key: `m${m}`, label: name, number: true, value: (c) => best[m][c], cell: (c) => link(modelHref(name, "concept", concepts[c]), fixed(best[m][c])) },
         hasOut && { key: `h${m}`, label: `${name}, held out`, number: true, value: (c) => heldOut[m][c], cell: (c) => fixed(heldOut[m][c]) }])].filter(Boolean),

@@ -20,6 +20,13 @@ function size(x) {
   return x !== 0 && (Math.abs(x) < 0.01 || Math.abs(x) >= 1e5) ? x.toPrecision(3) : x.toFixed(3);
 }
 
+// What stands beside a concept's name, for whoever knows its key: nothing if it says no more.
+const isOneGroup = (keys) => new Set(keys.map((key) => key.slice(0, key.indexOf("/")))).size === 1;
+function besideName(key, name, oneGroup) {
+  const bare = key.slice(key.indexOf("/") + 1);
+  return bare === name ? null : oneGroup ? bare : key;
+}
+
 // Two decimals, rounded outwards: an AP of 0.996 is not outside of 0.99–1.00.
 function interval(low, high) {
   if (low === null || low === undefined || high === null || high === undefined) return "n/a";

@@ -16,8 +16,7 @@ class Model {
     this.rows = new Map(this.concepts.key.map((key, c) => [key, c]));
     this.places = new Map(this.units.unit.map((unit, i) => [unit, i]));
     this.labels = new Map();
-    const groups = new Set(this.concepts.group);
-    this.oneGroup = groups.size === 1;
+    this.oneGroup = isOneGroup(this.concepts.key);
   }
 
   get numConcepts() { return this.concepts.key.length; }
@@ -27,12 +26,7 @@ class Model {
   // What people call it; no two concepts of a model alike.
   short(c) { return this.concepts.name[c]; }
 
-  // What stands beside the name, for whoever knows the key; nothing where it is the name.
-  beside(c) {
-    const key = this.key(c);
-    const rest = this.oneGroup ? key.slice(key.indexOf("/") + 1) : key;
-    return rest === this.short(c) ? null : rest;
-  }
+  beside(c) { return besideName(this.key(c), this.short(c), this.oneGroup); }
 
   // Rows of concepts, best AP first.
   get order() {
