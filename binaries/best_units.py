@@ -14,6 +14,10 @@ def best_units(expertise: Expertise, gamma: float) -> str:
       gamma: AP from which a unit is called an expert.
     """
     table = expertise.summary(gamma)
+    keys = table.pop("concept")
+    names = dict(zip(expertise.concepts["concept"], expertise.names, strict=True))
+    table.insert(0, "concept", keys.map(names))
+    table["key"] = keys
     lines = [expertise.folder.name, table.head(MOST_ROWS).to_string()]
     if len(table) > MOST_ROWS:
         rest = expertise.folder.path / "concepts.parquet"

@@ -30,7 +30,9 @@ define_generate_flags(
     num_samples=1, max_new_tokens=20, temperature=0.8, top_p=0.9, top_k=0
 )
 define_path("expertise", None, "OUT/<model_name> of this model.")
-flags.DEFINE_string("concept", None, "group/name; default: no edit.")
+flags.DEFINE_string(
+    "concept", None, "group/name or a name of its own, such as bird; default: no edit."
+)
 flags.DEFINE_multi_string("prompt", ["Once upon a time"], "To go on from; repeatable.")
 flags.DEFINE_list("num_units", ["50"], "How many units are edited; several: a sweep.")
 flags.DEFINE_enum(
@@ -84,10 +86,11 @@ def main(argv: Sequence[str]) -> None:
         with _output(FLAGS.out) as path:
             path.write_text(content, "utf-8", newline="")
     if FLAGS.figure:
+        from expertjax.concepts.names import short_name
         from expertjax.report.generation_figures import sweep_figure
 
         with _output(FLAGS.figure) as path:
-            figure = sweep_figure(scores, FLAGS.concept or "")
+            figure = sweep_figure(scores, short_name(FLAGS.concept or ""))
             figure.savefig(path, dpi=180, format=_figure_kind())
     if FLAGS.save_edit and edits[-1] is not None:
         with _output(FLAGS.save_edit) as path:

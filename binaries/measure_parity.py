@@ -27,7 +27,12 @@ define_generate_flags(
     num_samples=20, max_new_tokens=15, temperature=1.0, top_p=1.0, top_k=10
 )
 define_path("expertise", None, "OUT/<model_name> of this model.", required=True)
-flags.DEFINE_multi_string("concept", None, "group/name; two of them.", required=True)
+flags.DEFINE_multi_string(
+    "concept",
+    None,
+    "group/name, or a name of its own such as woman; two of them.",
+    required=True,
+)
 flags.DEFINE_multi_string(
     "words", None, "Comma-separated words of each concept, in order.", required=True
 )
@@ -87,7 +92,7 @@ def _sides() -> "list[Side]":
     expertise = ej.Expertise.open(FLAGS.expertise)
     return [
         Side(
-            concept.partition("/")[2].partition("-")[0],
+            expertise.names[expertise.row(concept)],
             tuple(words.split(",")),
             {k: expertise.force(concept, k) if k else None for k in numbers},
         )

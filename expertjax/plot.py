@@ -1,6 +1,6 @@
 """Figures of results, as `ej.plot`: each function returns a matplotlib `Figure`.
 
-    ej.plot.ap_distribution(expertise, "sense/football-1_04_00__").savefig("ap.svg")
+    ej.plot.ap_distribution(expertise, "football").savefig("ap.svg")
 
 They are those of the report. No figure touches matplotlib's global state; a notebook
 shows one that stands last in a cell.
@@ -33,13 +33,14 @@ def ap_distribution(expertise: Expertise, concept: str, gamma: float = 0.9) -> F
 
     Args:
       expertise: a result.
-      concept: `group/name`.
+      concept: `group/name`, or what else is unambiguous, such as "football".
       gamma: expert threshold, marked by a line.
 
     Raises:
       InputError: there is no such concept.
     """
-    row = expertise.concepts.iloc[expertise.row(concept)]
+    c = expertise.row(concept)
+    row = expertise.concepts.iloc[c]
     null = expertise.null
     law = null[(null["n_pos"] == row["n_pos"]) & (null["n_neg"] == row["n_neg"])]
     return figures.ap_distribution(
@@ -48,7 +49,7 @@ def ap_distribution(expertise: Expertise, concept: str, gamma: float = 0.9) -> F
         row["chance"],
         row["null_threshold"],
         gamma,
-        concept,
+        expertise.names[c],
     )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
@@ -12,6 +13,7 @@ from expertjax.analysis.expertise import Expertise
 from expertjax.capturing.capture import capture
 from expertjax.capturing.settings import CaptureSettings
 from expertjax.checkpoints.load import Model
+from expertjax.concepts.names import short_name
 from expertjax.scoring.score import score
 from tests.capturing.tiny_concepts import SEQ_LEN, tiny_concept_set
 
@@ -58,6 +60,13 @@ def test_one_concept_has_its_own_experts(result: Expertise) -> None:
     (ax,) = ej.plot.experts_per_layer(result, 0.6, key).axes
     drawn = sum(bar.get_height() for bar in ax.patches)
     assert drawn == (result.metric("ap", key) >= np.float32(0.6)).sum()
+
+
+def test_a_concept_is_called_by_its_name(result: Expertise) -> None:
+    key = result.concepts["concept"][0]
+    figure = ej.plot.ap_distribution(result, short_name(key))
+    assert figure.axes[0].get_xlabel() == f"AP for {short_name(key)}"
+    pd.testing.assert_frame_equal(result.top(short_name(key)), result.top(key))
 
 
 def test_unknown_concepts_and_too_few_models_are_refused(result: Expertise) -> None:

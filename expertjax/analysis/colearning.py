@@ -25,6 +25,7 @@ import scipy.sparse
 from numpy.typing import ArrayLike
 
 from expertjax.analysis.counts import is_expert, with_floor
+from expertjax.concepts.names import find_concept
 from expertjax.errors import InputError
 
 Measure = Literal["overlap", "jaccard"]
@@ -137,11 +138,9 @@ class Overlap:
         """The number of a concept.
 
         Raises:
-          InputError: there is no such concept.
+          InputError: see `concepts.names.find_concept`.
         """
-        if key not in self.keys:
-            raise InputError(f"no concept {key!r}; e.g. {', '.join(self.keys[:5])}")
-        return self.keys.index(key)
+        return self.keys.index(find_concept(key, self.keys))
 
     def select(self, keys: Sequence[str]) -> "Overlap":
         """The same of some concepts, in the order given."""
@@ -218,20 +217,25 @@ def nearest(found: Overlap, key: str, n: int = 10) -> pd.DataFrame:
       the probability that two random sets of these sizes share as many units or more
       (hypergeometric). Units respond alike, so that sets are not as independent as
       this null has them: p tells what is no accident, not how surprising it is.
-      Highest overlap first, ties by order of concepts.
+      Highest overlap first, ties by order of concepts; concepts that share none
+      are left out.
 
     Raises:
       InputError: there is no such concept.
     """
     row = found.row(key)
     others = np.delete(np.arange(len(found.keys)), row)
+    others = others[found.shared_CxC[row, others] > 0]
     best = others[np.argsort(-found.overlap[row, others], kind="stable")][:n]
     return _pair_table(found, np.full(len(best), row), best)
 
 
 def strongest_pairs(found: Overlap, n: int = 10) -> pd.DataFrame:
-    """The n pairs of concepts of highest overlap; columns as of `nearest`."""
-    first, second = np.triu_indices(len(found.keys), 1)
+    """The n pairs of concepts of highest overlap, as of `nearest`.
+
+    Pairs that share nothing are left out, so that there may be fewer.
+    """
+    first, second = np.nonzero(np.triu(found.shared_CxC, 1))
     best = np.argsort(-found.overlap[first, second], kind="stable")[:n]
     return _pair_table(found, first[best], second[best])
 

@@ -11,6 +11,7 @@ from expertjax.analysis import colearning
 from expertjax.analysis.colearning import Measure, Overlap
 from expertjax.analysis.counts import experts_per_concept, is_expert
 from expertjax.concepts.form import spoken
+from expertjax.concepts.names import find_concept, short_names
 from expertjax.errors import InputError
 from expertjax.stores import arrays, paths
 from expertjax.stores.folder import ResultFolder
@@ -136,18 +137,29 @@ class Expertise:
     def _row_of(self) -> dict[str, int]:
         return {key: row for row, key in enumerate(self.concepts["concept"])}
 
-    def row(self, concept: str) -> int:
-        """The number of a concept given as `group/name`.
+    @functools.cached_property
+    def names(self) -> list[str]:
+        """[C] what people call the concepts, no two alike: see `concepts.names`."""
+        return short_names(list(self._row_of))
+
+    def key(self, concept: str) -> str:
+        """The key, `group/name`, of a concept said as people say it: "bird".
 
         Raises:
-          InputError: there is no such concept.
+          InputError: there is no such concept, or there are several; see
+            `concepts.names.find_concept`.
         """
-        if concept not in self._row_of:
-            some = ", ".join(list(self._row_of)[:5])
-            raise InputError(
-                f"no concept {concept!r} in {self.folder.path}; e.g. {some}"
-            )
-        return self._row_of[concept]
+        if concept in self._row_of:
+            return concept
+        return find_concept(concept, list(self._row_of), f" in {self.folder.path}")
+
+    def row(self, concept: str) -> int:
+        """The number of a concept, given as to `key`.
+
+        Raises:
+          InputError: as of `key`.
+        """
+        return self._row_of[self.key(concept)]
 
     def metric(self, name: str, concept: str | None = None) -> np.ndarray:
         """One metric of all units: [U] for a concept, [C, U] for all."""
@@ -169,7 +181,7 @@ class Expertise:
         Ties are broken by unit number, so that the choice is reproducible.
 
         Args:
-          concept: `group/name`.
+          concept: `group/name`, or what else is unambiguous, such as "bird".
           k: number of units.
           metrics: to be shown beside AP; those that are not stored are left out.
 
@@ -216,9 +228,9 @@ class Expertise:
         self, concept: str, units_K: np.ndarray, values: dict[str, np.ndarray]
     ) -> pd.DataFrame:
         """What `top` returns; `values` of the units, AP first."""
-        ap_K = values["ap"]
-        row = self.row(concept)
-        pairs = pd.MultiIndex.from_product([[concept], units_K])
+        ap_K, key = values["ap"], self.key(concept)
+        row = self.row(key)
+        pairs = pd.MultiIndex.from_product([[key], units_K])
         table = self.units[_UNIT].iloc[units_K].reset_index(drop=True)
         table = table.assign(ap=ap_K, above_chance=ap_K >= self.floors()[row])
         if "surface_high" in self.concepts:
@@ -275,8 +287,8 @@ class Expertise:
         Raises:
           InputError: no such concept, or fewer than k units.
         """
-        self.row(concept)
-        return colearning.nearest(self.shared_experts(k), concept, n)
+        key = self.key(concept)
+        return colearning.nearest(self.shared_experts(k), key, n)
 
     def shared_units(self, a: str, b: str, k: int = 50) -> pd.DataFrame:
         """The units that are among the top k of both concepts.

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from expertjax.concepts.files import check_name
+from expertjax.concepts.names import short_name
 from expertjax.concepts.wordnet import read_wordnet
 from expertjax.concepts.wordnet_groups import wordnet_groups
 from expertjax.errors import InputError, join_problems
@@ -68,7 +69,8 @@ def read_groups(source: str, concepts: Sequence[str], depth: int = 0) -> pd.Data
 
     Args:
       source: `wordnet:FOLDER` (see `concepts.wordnet_groups`), or a CSV file with the
-        columns concept,group, where a concept is `group/name` or its bare name.
+        columns concept,group, where a concept is `group/name`, its bare name or its
+        short one, "bird".
       concepts: `group/name`.
       depth: for WordNet.
 
@@ -83,7 +85,7 @@ def read_groups(source: str, concepts: Sequence[str], depth: int = 0) -> pd.Data
     path = paths.as_path(source)
     keys_of: dict[str, list[str]] = {}
     for key in concepts:
-        for name in {key, key.partition("/")[2]}:
+        for name in {key, key.partition("/")[2], short_name(key)}:
             keys_of.setdefault(name, []).append(key)
     rows = [
         (key, group)

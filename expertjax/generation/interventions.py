@@ -70,13 +70,14 @@ def make_edit(
 
     Args:
       expertise: of the model that is to be edited.
-      concept: `group/name`.
+      concept: `group/name`, or what else is unambiguous, such as "bird".
       intervention: see there.
 
     Raises:
       InputError: no such concept, more units than there are, a metric that was not
         stored, or responses that were not kept (for "transport").
     """
+    concept = expertise.key(concept)
     units = _select(expertise, concept, intervention)
     scale, shift = _affine(expertise, concept, units, intervention)
     table = expertise.units.iloc[units]

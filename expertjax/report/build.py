@@ -63,12 +63,14 @@ def build_comparison(
       InputError: as for `build_report` and `compare`.
     """
     comparison = comparison or compare(results, CompareSettings())
-    settings, parts = comparison.settings, []
+    settings, parts, held_out = comparison.settings, [], {}
     for expertise in results:  # one in memory at a time
         limits = limits_for(len(expertise.concepts), len(results))
         data = report_data(expertise, settings.gamma, limits)
         parts.append(model_part(data, limits, settings.top_k))
-    return write_pages(folder, parts, [], side_by_side(results, comparison))
+        held_out[data.model_name] = data.held_out
+    shown = side_by_side(results, comparison, held_out)
+    return write_pages(folder, parts, [], shown)
 
 
 def report_data(
@@ -89,6 +91,7 @@ def report_data(
         experts=experts,
         sentences=gather_sentences(expertise, experts, limits),
         surface=expertise.surface,
+        num_sentences=expertise.folder.read_run()["capture"]["num_sentences"],
     )
 
 

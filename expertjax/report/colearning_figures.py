@@ -13,6 +13,7 @@ from expertjax.report.drawing import BLUE, GREY, SITE_COLOURS
 
 MAX_NAMED = 60  # concepts; more are drawn without their names
 _MAX_BARS = 14
+_TICK_GAP = 0.2  # of a colour bar, which is as long as four numbers are at least
 _NO_GROUP = "#d4d8dd"
 
 
@@ -30,12 +31,15 @@ def overlap_map(found: Overlap, groups: pd.DataFrame | None = None) -> Figure:
     keys = [found.keys[row] for row in order]
     named = len(keys) <= MAX_NAMED
     size = 0.17 * len(keys) if named else 6.0
-    figure = drawing.blank(max(size, 2.4) + 1.5, max(size, 2.4) + 2.5)
+    figure = drawing.blank(max(size, 2.4) + 1.5, max(size, 2.4) + 2.5, margin=0.2)
     strip, ax = figure.subplots(1, 2, width_ratios=[0.02, 1], sharey=True)
-    norm = PowerNorm(0.5, 0, max(np.nanmax(overlap_CxC, initial=0), 0.02))
+    top = max(np.nanmax(overlap_CxC, initial=0), 0.02)
+    norm = PowerNorm(0.5, 0, top)
     image = ax.imshow(overlap_CxC, cmap="cividis", norm=norm, aspect="auto")
     ax.set_facecolor("#eef0f2")
-    bar = figure.colorbar(image, ax=ax, location="top", aspect=40, pad=0.01)
+    bar = figure.colorbar(
+        image, ax=ax, location="top", aspect=40, pad=0.01, ticks=_bar_ticks(top)
+    )
     bar.set_label(f"overlap ({_expected(found)})", fontsize=9)
     bar.ax.tick_params(labelsize=8)
     _group_strip(figure, strip, keys, groups)
@@ -48,6 +52,19 @@ def overlap_map(found: Overlap, groups: pd.DataFrame | None = None) -> Figure:
     ax.tick_params(left=False, labelleft=False)
     ax.set_xlabel("the same concepts, in the same order")
     return figure
+
+
+def _bar_ticks(top: float) -> list[float]:
+    """Round numbers from 0 to `top` that have room for being written.
+
+    The bar goes with the square root, so that numbers at even steps crowd at its end.
+    """
+    tens = 10.0 ** np.arange(-3, 1) * 10 ** np.floor(np.log10(top))
+    ticks = [0.0]
+    for tick in np.outer(tens, (1, 2, 5)).ravel():
+        if np.sqrt(tick / top) >= np.sqrt(ticks[-1] / top) + _TICK_GAP and tick <= top:
+            ticks.append(float(tick))
+    return ticks
 
 
 def _expected(found: Overlap) -> str:

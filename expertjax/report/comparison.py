@@ -10,9 +10,10 @@ import pyarrow as pa
 from matplotlib.figure import Figure
 
 from expertjax.analysis.agreement import ALL_GROUPS
-from expertjax.analysis.colearning import strongest_pairs
+from expertjax.analysis.colearning import Overlap, strongest_pairs
 from expertjax.analysis.compare import CoLearning, Comparison
 from expertjax.analysis.ranking import Ranking
+from expertjax.concepts.names import short_names
 from expertjax.report import colearning_figures, drawing, ranking_figures
 from expertjax.stores import paths
 
@@ -175,7 +176,7 @@ def summary(comparison: Comparison, num_pairs: int = 5) -> str:
         parts += [
             f"{model.model}: concepts that share most of their top {settings.top_k} "
             f"units (random sets: overlap {expected:.4f})",
-            _text(strongest_pairs(model.found, num_pairs)),
+            _pairs_text(model.found, num_pairs),
         ]
         if model.groups is not None:
             parts += [_text(model.groups)]
@@ -191,6 +192,16 @@ def _agreement_text(agreement: pd.DataFrame) -> list[str]:
     spread = agreement[["spearman", "p", "neighbours", "expected"]]
     spread = spread.describe().loc[["min", "50%", "max"]]
     return [f"{about} {len(agreement)} pairs:", spread.to_string(float_format="%.4g")]
+
+
+def _pairs_text(found: Overlap, num_pairs: int) -> str:
+    """The pairs that share most, by the names of their concepts."""
+    pairs = strongest_pairs(found, num_pairs)
+    if pairs.empty:
+        return "no two concepts share any"
+    names = dict(zip(found.keys, short_names(found.keys), strict=True))
+    columns = ["concept", "other"]
+    return _text(pairs.assign(**{name: pairs[name].map(names) for name in columns}))
 
 
 def _models_at(

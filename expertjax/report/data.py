@@ -1,11 +1,13 @@
 """What a report is made from: plain tables and arrays, checked once."""
 
 import dataclasses
+import functools
 from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
 
+from expertjax.concepts.names import short_names
 from expertjax.errors import join_problems
 
 _UNIT_COLUMNS = ("unit", "site", "layer", "index", "module")
@@ -81,6 +83,8 @@ class ReportData:
     # computed) and, in all tables or in none, ap_heldout.
     experts: dict[str, pd.DataFrame]
     sentences: Sentences
+    # In the pool, of which the page keeps some; None is not known.
+    num_sentences: int | None = None
     # concept, feature, ap: what needs no model; without rows where it is not known.
     surface: pd.DataFrame = dataclasses.field(
         default_factory=lambda: pd.DataFrame(columns=["concept", "feature", "ap"])
@@ -107,6 +111,11 @@ class ReportData:
         if problems:
             raise ValueError(join_problems("these results make no report:", problems))
 
+    @functools.cached_property
+    def names(self) -> list[str]:
+        """[C] what people call the concepts; see `concepts.names`."""
+        return short_names(list(self.concepts["concept"]))
+
     @property
     def floor_C(self) -> np.ndarray:
         """[C] the AP that an expert has to reach at any gamma."""
@@ -116,6 +125,15 @@ class ReportData:
     def has_held_out(self) -> bool:
         """Whether APs on sentences held out from the selection are there."""
         return any(_HELD_OUT in table for table in self.experts.values())
+
+    @property
+    def held_out(self) -> pd.Series:
+        """concept -> AP of its best unit on held-out sentences; NaN where not known."""
+        of = {
+            key: table[_HELD_OUT].iloc[0] if _HELD_OUT in table else np.nan
+            for key, table in self.experts.items()
+        }
+        return pd.Series(of, dtype=float).reindex(self.concepts["concept"])
 
     def null_of(self, n_pos: int, n_neg: int) -> pd.DataFrame:
         """The rows of `null` for so many positives and negatives."""

@@ -13,6 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from expertjax.concepts.names import short_names
+
 # Okabe and Ito (2008): told apart with every common colour blindness.
 BLUE, ORANGE, GREEN, GREY, BLACK = "#0072B2", "#D55E00", "#009E73", "#5f6670", "#1b1f24"
 SITE_COLOURS = (
@@ -46,9 +48,15 @@ class Drawing(Figure):
         return png(self)
 
 
-def blank(height: float, width: float = _WIDTH) -> Figure:
-    """A figure without axes, `height` inches high, bound to no global state."""
-    layout = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.06)
+def blank(height: float, width: float = _WIDTH, margin: float = 0.08) -> Figure:
+    """A figure without axes, `height` inches high, bound to no global state.
+
+    Args:
+      height: inches.
+      width: inches.
+      margin: inches at the left and right.
+    """
+    layout = ConstrainedLayoutEngine(w_pad=margin, h_pad=0.06)
     figure = Drawing(figsize=(width, height), layout=layout, facecolor="white")
     FigureCanvasAgg(figure)
     return figure
@@ -86,9 +94,22 @@ def legend(ax: Axes, columns: int) -> None:
     ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, **_LEGEND)
 
 
-def figure_legend(figure: Figure, columns: int) -> None:
-    """A legend over the whole width, where row names leave the axes too little."""
-    figure.legend(loc="outside upper left", ncols=columns, **_LEGEND)
+def figure_legend(figure: Figure, columns: int) -> int:
+    """A legend over the whole width, where row names leave the axes too little.
+
+    Args:
+      figure: whose series have labels.
+      columns: the most; there are fewer where the labels are too wide for so many.
+
+    Returns:
+      its rows.
+    """
+    for most in range(columns, 0, -1):
+        made = figure.legend(loc="outside upper left", ncols=most, **_LEGEND)
+        if made.get_window_extent().width <= figure.bbox.width or most == 1:
+            break
+        made.remove()
+    return -(-len(made.get_texts()) // most)
 
 
 def whole_numbers(ax: Axes) -> None:
@@ -116,12 +137,9 @@ def rows_height(rows: int) -> float:
     return 1.3 + 0.2 * max(rows, 3)
 
 
-def concept_rows(ax: Axes, names: Iterable[str]) -> None:
-    """Concept names down the y axis, the first on top; no group if there is one."""
-    names = list(names)
-    if len({name.partition("/")[0] for name in names}) == 1:
-        names = [name.partition("/")[2] or name for name in names]
-    labels = [short(name) for name in names]
+def concept_rows(ax: Axes, keys: Iterable[str]) -> None:
+    """The names of concepts, given by key, down the y axis, the first on top."""
+    labels = [short(name) for name in short_names(list(keys))]
     ax.set_yticks(range(len(labels)), labels, fontsize=8.8, parse_math=False)
     ax.set_ylim(len(labels) - 0.5, -0.5)
     ax.tick_params(axis="y", length=0)

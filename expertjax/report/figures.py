@@ -16,6 +16,7 @@ from expertjax.report.null import expected_counts
 
 MAX_NAMED = 60  # concepts; more are drawn without their names
 _UNNAMED_ROWS = 30  # rows of a figure of that many concepts
+_LEGEND_ROW = 0.19  # inches
 _MAX_WRITTEN = 16  # layers; more leave no room for numbers in the heat map
 
 
@@ -105,14 +106,16 @@ def experts_per_layer(table: pd.DataFrame, gamma: float) -> Figure:
         hatch = hatches[(i + i // len(colours)) % len(hatches)]
         ax.bar(
             x, heights, bottom=below, width=0.8, color=colours[i % len(colours)],
-            hatch=hatch, edgecolor="white", lw=0.5, label=drawing.literal(str(site)),
+            hatch=hatch, edgecolor="white", lw=0.5,
+            label=drawing.literal(drawing.short(str(site), 44)),
         )  # fmt: skip
         below += heights
     drawing.layer_ticks(ax, table.index)
     drawing.whole_numbers(ax)
     ax.set_ylim(0, max(1, below.max() * 1.05))
     ax.set_ylabel(f"experts at γ = {gamma:g}")
-    drawing.figure_legend(figure, columns=4)
+    rows = drawing.figure_legend(figure, columns=4)
+    figure.set_figheight(4.4 + _LEGEND_ROW * rows)
     if not below.any():
         text = f"no unit has AP ≥ {gamma:g}"
         ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center")

@@ -41,6 +41,7 @@ def model_payload(data: ReportData, limits: Limits, top_k: int) -> dict[str, Any
         "top": [_top(data, key, places) for key in data.concepts["concept"]],
         "members": _members(data, places),
         "units": _units(data, np.array(shown, int), limits, places),
+        "pool": data.num_sentences,
         "sentence_numbers": list(places),
         "sentences": [_clip(text, limits.text) for text in data.sentences.texts],
         "over": _over(data),
@@ -65,7 +66,7 @@ def one_number(value: float) -> float | int | None:
     return int(value) if value == int(value) else float(value)
 
 
-def _significant(values: ArrayLike) -> list[float | int | None]:
+def significant(values: ArrayLike) -> list[float | int | None]:
     """Five significant digits."""
     return [
         one_number(float(f"{value:.5g}"))
@@ -96,9 +97,9 @@ def _concepts(data: ReportData) -> dict[str, Any]:
     """[C] columns, and a row of numbers for each concept's charts."""
     table = data.concepts
     best_C = data.ap_CxU.argmax(1)
-    best = [data.experts.get(key) for key in table["concept"]]
     columns = {
         "key": table["concept"].tolist(),
+        "name": data.names,
         "group": table["group"].tolist(),
         "n_pos": numbers(table["n_pos"], 0),
         "n_neg": numbers(table["n_neg"], 0),
@@ -119,10 +120,7 @@ def _concepts(data: ReportData) -> dict[str, Any]:
     if "surface_ap" in table:
         columns["surface"] = _surface(data)
     if data.has_held_out:
-        columns["held_out"] = [
-            None if t is None else one_number(round(float(t["ap_heldout"].iloc[0]), 5))
-            for t in best
-        ]
+        columns["held_out"] = numbers(data.held_out, 5)
     return columns
 
 
@@ -161,7 +159,7 @@ def _laws(data: ReportData) -> dict[str, list[float | int | None]]:
     """Units that chance puts into each bin of AP, by "positives,negatives"."""
     sizes = zip(data.concepts["n_pos"], data.concepts["n_neg"], strict=True)
     return {
-        f"{n_pos},{n_neg}": _significant(
+        f"{n_pos},{n_neg}": significant(
             expected_counts(data.null_of(n_pos, n_neg), _EDGES, len(data.units))
         )
         for n_pos, n_neg in dict.fromkeys(sizes)
@@ -184,9 +182,9 @@ def _top(data: ReportData, key: str, places: dict[int, int]) -> dict[str, Any]:
         ),
         "low": numbers(table["ap_low"], 4),
         "high": numbers(table["ap_high"], 4),
-        "on_p50": _significant(table["on_p50"]),
-        "on_p90": _significant(table["on_p90"]),
-        "off_mean": _significant(table["off_mean"]),
+        "on_p50": significant(table["on_p50"]),
+        "on_p90": significant(table["on_p90"]),
+        "off_mean": significant(table["off_mean"]),
     }
     if "above_surface" in table:
         columns["above_surface"] = numbers(table["above_surface"].to_numpy(bool), 0)
@@ -196,7 +194,7 @@ def _top(data: ReportData, key: str, places: dict[int, int]) -> dict[str, Any]:
         columns["held_out"] = numbers(table["ap_heldout"], 5)
     missed = data.sentences.missed.get(key)
     columns["missed"] = [] if missed is None else _places(missed["sentence"], places)
-    columns["missed_at"] = [] if missed is None else _significant(missed["response"])
+    columns["missed_at"] = [] if missed is None else significant(missed["response"])
     return columns
 
 
@@ -238,7 +236,7 @@ def _units(
         "ap": [numbers(ap_C, 4) for ap_C in ap_CxK.T],
         "atFirst": numbers(_at_first(data.units, column.loc[shown]), 4),
         "sentences": [_places(t["sentence"], places) for t in excited],
-        "responses": [_significant(t["response"]) for t in excited],
+        "responses": [significant(t["response"]) for t in excited],
         "marks": [t[["start", "end"]].to_numpy().ravel().tolist() for t in excited],
     }
 

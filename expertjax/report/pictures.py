@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from expertjax.analysis import counts
+from expertjax.concepts.names import file_names
 from expertjax.report import drawing, figures
 from expertjax.report.data import ReportData
 from expertjax.report.limits import Limits
@@ -46,8 +47,9 @@ def pictures(data: ReportData, limits: Limits) -> Iterator[Picture]:
     }
     for name, figure in drawn.items():
         yield picture(name, figure)
+    files = file_names(list(data.concepts["concept"]))
     for c in order[: limits.figures]:
-        yield picture(f"{CONCEPT_PICTURES}{c}", _distribution(data, int(c)))
+        yield picture(f"{CONCEPT_PICTURES}{files[c]}", _distribution(data, int(c)))
 
 
 def table_order(data: ReportData) -> np.ndarray:
@@ -63,5 +65,5 @@ def _distribution(data: ReportData, c: int) -> Figure:
         row["chance"],
         row["null_threshold"],
         data.gamma,
-        row["concept"],
+        data.names[c],
     )

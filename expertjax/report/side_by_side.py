@@ -1,43 +1,52 @@
 """Several models side by side, as the page shows them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from expertjax.analysis.compare import Comparison
 from expertjax.analysis.expertise import Expertise
+from expertjax.analysis.presence import Presence
 from expertjax.analysis.ranking import Ranking
-from expertjax.report.payload import numbers, one_number
+from expertjax.concepts.names import short_names
+from expertjax.report.payload import numbers, one_number, significant
 
 _MEASURES = ("acquired", "experts", "experts_share", "units", "units_share")
 
 
 def side_by_side(
-    results: Sequence[Expertise], comparison: Comparison
+    results: Sequence[Expertise],
+    comparison: Comparison,
+    held_out: Mapping[str, pd.Series],
 ) -> dict[str, Any]:
     """What the page of several models shows beside each of them.
 
     Args:
       results: [M] finished results.
       comparison: of them, by `analysis.compare.compare`.
+      held_out: model -> concept -> AP of its best unit on held-out sentences.
     """
     presence = comparison.presence
+    concepts = list(presence.concepts)
     tables = {r.folder.name: r.concepts.set_index("concept") for r in results}
-    own = [tables[name].loc[list(presence.concepts)] for name in presence.names]
+    own = [tables[name].loc[concepts] for name in presence.names]
     return {
         "models": presence.names,
         "gammas": numbers(presence.gammas, 4),
         "at": presence.column(comparison.settings.gamma),
         "gamma": comparison.settings.gamma,
         "above_surface": presence.above_surface,
-        "concepts": list(presence.concepts),
+        "concepts": concepts,
+        "names": short_names(concepts),
         "num_units": [model.num_units for model in presence.models],
         "measures": {
-            measure: [numbers(row, 6) for row in presence.counts(measure)]
+            measure: [significant(row) for row in presence.counts(measure)]
             for measure in _MEASURES
         },
         "best": [numbers(table["max_ap"], 5) for table in own],
+        "held_out": [numbers(held_out[m].loc[concepts], 5) for m in presence.names],
+        "depth": _depth(presence, comparison.settings.gamma),
         "above": [numbers(table["n_above"], 0) for table in own],
         "rankings": {
             name: _ranking(ranking) for name, ranking in comparison.rankings.items()
@@ -47,6 +56,22 @@ def side_by_side(
         else _records(comparison.agreement),
         "warnings": list(comparison.warnings),
     }
+
+
+def _depth(presence: Presence, gamma: float) -> list[dict[str, Any]]:
+    """[M] experts of each layer, and how many there are for a thousand units."""
+    table = presence.layers(gamma)
+    rate = 1000 * table["experts"] / table["num_units"]
+    of_model = dict(list(table.assign(rate=rate).groupby("model")))
+    return [
+        {
+            "layer": [str(layer) for layer in of_model[name]["layer"]],
+            "depth": numbers(of_model[name]["depth"], 4),
+            "experts": numbers(of_model[name]["experts"], 0),
+            "rate": significant(of_model[name]["rate"]),
+        }
+        for name in presence.names
+    ]
 
 
 def _ranking(ranking: Ranking) -> dict[str, Any]:

@@ -98,6 +98,33 @@ def test_nearest_and_its_tail() -> None:
         colearning.nearest(found, "x")
 
 
+def test_what_shares_nothing_is_not_among_what_shares_most() -> None:
+    units = [np.arange(0, 4), np.arange(2, 6), np.arange(10, 14), np.arange(14, 18)]
+    found = colearning.overlap(KEYS[:4], units, 20)
+    pairs = colearning.strongest_pairs(found)
+    assert list(zip(pairs["concept"], pairs["other"], strict=True)) == [tuple(KEYS[:2])]
+    assert list(colearning.nearest(found, KEYS[0])["other"]) == [KEYS[1]]
+    assert colearning.nearest(found, KEYS[2]).empty
+    assert colearning.strongest_pairs(found.select(KEYS[2:4])).empty
+
+
+def test_concepts_are_said_as_people_say_them(make_result) -> None:
+    keys = ["sense/bank-1_14_00__", "sense/bank-1_17_01__", "sense/bird-1_05_00__"]
+    result = make_result("model", draw_ap(3, 90), keys)
+    assert result.names == ["bank (1:14:00)", "bank (1:17:01)", "bird"]
+    assert list(result.concepts["concept"]) == keys
+    for said, row in (("bird", 2), ("bank (1:17:01)", 1), (keys[0], 0)):
+        assert result.row(said) == row and result.key(said) == keys[row]
+    near = result.nearest("bird", k=30)
+    assert set(near["concept"]) == {keys[2]} and set(near["other"]) == set(keys[:2])
+    shared = result.shared_units("bird", "bank (1:14:00)", k=30)
+    pd.testing.assert_frame_equal(shared, result.shared_units(keys[2], keys[0], k=30))
+    with pytest.raises(InputError, match=rf"in {result.folder.path}; nearest: bird$"):
+        result.metric("ap", "brid")
+    with pytest.raises(InputError, match=f"'bank' .* any of {keys[0]}, {keys[1]}"):
+        result.metric("ap", "bank")
+
+
 def test_like_concepts_stand_together() -> None:
     block = np.kron(np.eye(3), np.ones((4, 4)))
     shuffled = np.random.default_rng(2).permutation(12)

@@ -53,9 +53,9 @@ def test_files_that_are_none(tmp_path: Path) -> None:
         read_benchmark(write(tmp_path, "model,score\na,1\n", "a b<c>.csv"))
 
 
-def test_groups_by_full_or_bare_name(tmp_path: Path) -> None:
-    concepts = ["sense/cat", "sense/dog", "other/dog"]
-    text = "concept,group\nsense/cat,pet\ndog,pet\ndog,wild\nunknown,x\n"
+def test_groups_by_full_bare_or_short_name(tmp_path: Path) -> None:
+    concepts = ["sense/cat", "sense/dog", "other/dog", "sense/sea_cow-1_05_00__"]
+    text = "concept,group\nsense/cat,pet\ndog,pet\ndog,wild\nunknown,x\nsea cow,wild\n"
     table = read_groups(str(write(tmp_path, text)), concepts)
     assert sorted(table.itertuples(index=False, name=None)) == [
         ("other/dog", "pet"),
@@ -63,6 +63,7 @@ def test_groups_by_full_or_bare_name(tmp_path: Path) -> None:
         ("sense/cat", "pet"),
         ("sense/dog", "pet"),
         ("sense/dog", "wild"),
+        ("sense/sea_cow-1_05_00__", "wild"),
     ]
     with pytest.raises(InputError, match="names none of the results' concepts"):
         read_groups(str(write(tmp_path, "concept,group\nx,y\n")), concepts)

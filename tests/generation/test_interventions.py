@@ -205,7 +205,7 @@ def test_the_program_writes_the_references_table(
     flags = [
         f"--model={tiny_gpt2.path}",
         f"--expertise={expertise.folder.path}",
-        f"--concept={concept}",
+        f"--concept={concept.partition('/')[2]}",
         "--prompt=The ball",
         "--num_units=0,5",
         "--num_samples=3",
@@ -221,7 +221,8 @@ def test_the_program_writes_the_references_table(
     assert tuple(table.columns) == COLUMNS and len(table) == 6
     assert table["num_units"].tolist() == [0, 0, 0, 5, 5, 5]
     assert (tmp_path / "k.png").read_bytes().startswith(b"\x89PNG")
-    assert len(UnitEdit.load(tmp_path / "edit.json")) == 5
+    edit = UnitEdit.load(tmp_path / "edit.json")
+    assert len(edit) == 5 and edit.about["concept"] == concept
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The page in a real browser: at a desk and on a phone, by link, search, keyboard."""
 
+import dataclasses
 import os
 import re
 import shutil
@@ -52,6 +53,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     names = [QUOTED, *(f"sense/concept_{c}" for c in range(1, 6))]
     texts = [SCRIPT, *(f"The bird number {i} flew away." for i in range(12))]
     data = make_data(6, names=names, sentences=texts)
+    data = dataclasses.replace(data, num_sentences=6815)
     path = tmp_path_factory.mktemp("site") / "index.html"
     path.write_text(render([model_part(data, limits_for(6), 20)]), encoding="utf-8")
     return path, str(data.experts[names[1]]["unit"].iloc[0])
@@ -119,6 +121,109 @@ def visit(browser: Any, site: tuple[Path, str]) -> Iterator[Callable[..., Visit]
         each.page.context.close()
 
 
+OVERLAPS = """([a, b]) => {
+  const boxes = (what) => [...document.querySelectorAll(what)]
+    .map((e) => e.getBoundingClientRect()).filter((r) => r.width && r.height);
+  const cross = (r, s) => Math.min(r.right, s.right) - Math.max(r.left, s.left) > 1
+    && Math.min(r.bottom, s.bottom) - Math.max(r.top, s.top) > 1;
+  const [first, second] = [boxes(a), boxes(b)];
+  const found = a === b
+    ? first.filter((r, i) => first.slice(i + 1).some((s) => cross(r, s)))
+    : first.filter((r) => second.some((s) => cross(r, s)));
+  return [first.length, second.length, found.length];
+}"""
+
+
+def overlaps(page: Any, a: str, b: str) -> tuple[int, int, int]:
+    """How many elements there are of two kinds, and how many lie over another."""
+    return tuple(page.evaluate(OVERLAPS, [a, b]))
+
+
+@pytest.mark.parametrize("route", ["#/overview", "#/concept/sense%2Fconcept_1"])
+def test_buttons_of_a_chart_cover_no_legend(visit, route: str) -> None:
+    tab = visit()
+    page = tab.open(route)
+    tab.draw()
+    for plot in page.query_selector_all(".plot"):
+        plot.hover()
+    heights = "[...document.querySelectorAll('.plot')].map(p => p.offsetHeight)"
+    before = page.evaluate(heights)
+    for shown in (".legend .traces", ".plot .xtick", ".plot .draglayer"):
+        buttons, others, over = overlaps(page, ".modebar-btn", shown)
+        assert buttons >= 12 and others and not over, shown
+    page.set_viewport_size({"width": 1100, "height": 2000})
+    page.wait_for_timeout(300)
+    assert page.evaluate(heights) == before
+
+
+@pytest.mark.parametrize(("num_concepts", "named"), [(34, 34), (200, 15)])
+def test_names_of_the_map_on_a_phone(
+    visit, tmp_path: Path, num_concepts: int, named: int
+) -> None:
+    from tests.report.conftest import make_data
+
+    keys = [f"sense/a_rather_long_name_{c}-1_05_00__" for c in range(num_concepts)]
+    data = make_data(num_concepts, names=keys)
+    path = tmp_path / "index.html"
+    path.write_text(render([model_part(data, limits_for(num_concepts), 20)]), "utf-8")
+    tab = visit("phone", path=path)
+    page = tab.open("#/map")
+    tab.draw()
+    labels = page.locator(".plot .ytick text").all_inner_texts()
+    assert len(labels) >= named and set(labels) == {"a rather long n…"}
+    assert overlaps(page, ".plot .ytick text", ".plot .ytick text")[2] == 0
+    assert page.locator(".plot .xtick").count() == 0
+    plot = page.locator(".plot .nsewdrag").bounding_box()
+    assert plot["width"] > 190  # of 390
+    assert tab.wrong == []
+
+
+def test_concepts_have_names_beside_their_keys(visit, tmp_path: Path) -> None:
+    from tests.report.conftest import make_data
+
+    keys = [
+        "sense/bank-1_14_00__", "sense/bank-1_17_01__", "mine/bird",
+        "sense/musical_instrument-1_06_00__",
+    ]  # fmt: skip
+    path = tmp_path / "index.html"
+    data = make_data(4, names=keys)
+    path.write_text(render([model_part(data, limits_for(4), 20)]), "utf-8")
+    tab = visit(path=path)
+    page = tab.open("#/overview?sort.concepts=concept.asc")
+    cells = page.locator("main table >> nth=0").locator("tbody th")
+    assert cells.all_inner_texts() == [
+        f"bank (1:14:00) {keys[0]}", f"bank (1:17:01) {keys[1]}", "bird",
+        f"musical instrument {keys[3]}",
+    ]  # fmt: skip
+    page.click("main table a:has-text('musical instrument') >> nth=0")
+    page.wait_for_selector("main h1:text-is('musical instrument')")
+    assert "sense%2Fmusical_instrument-1_06_00__" in page.url
+    page.fill("#search", "musical inst")
+    page.wait_for_selector("#found-concept")
+    assert tab.wrong == []
+
+
+def test_intervals_that_are_not_known_are_explained(visit, tmp_path: Path) -> None:
+    from tests.report.conftest import make_data
+
+    data = make_data(3)
+    for i, (key, table) in enumerate(data.experts.items()):
+        known = np.arange(len(table)) < (len(table), 3, 0)[i]
+        data.experts[key] = table.assign(
+            ap_low=table["ap_low"].where(known), ap_high=table["ap_high"].where(known)
+        )
+    path = tmp_path / "index.html"
+    path.write_text(render([model_part(data, limits_for(3), 20)]), "utf-8")
+    page = visit(path=path).open()
+    words = ("resamplings of the sentences. on_p50",
+             "for the first 3 units alone (--bootstrap_top); n/a from there on",
+             "n/a, none was computed (--bootstrap_top)")  # fmt: skip
+    for key, said in zip(data.experts, words, strict=True):
+        page.goto(f"file://{path}#/concept/{key.replace('/', '%2F')}")
+        page.wait_for_selector(f"main .kicker:text('{key}')")
+        assert said in page.inner_text("caption:has-text('Units of highest AP')")
+
+
 @pytest.mark.parametrize(("size", "scheme"), [("desktop", "light"), ("phone", "dark")])
 def test_every_page_opens(visit, site, size: str, scheme: str) -> None:
     tab = visit(size, scheme)
@@ -166,6 +271,8 @@ def test_search_finds_concepts_units_and_words(visit, site) -> None:
     page.keyboard.type("number 7")
     page.wait_for_selector("#found-sentence")
     assert page.inner_text("main [role=status]").startswith("0 concepts")
+    words = "Of sentences, the 13 that this report keeps are searched, of 6,815 in"
+    assert words in page.inner_text("main .note")
     page.fill("#search", "concept_3")
     page.wait_for_selector("#found-concept")
     page.fill("#search", "transformer.h.1.mlp.c_fc[0]")  # has no page of its own
@@ -187,7 +294,8 @@ def test_text_stays_text(visit) -> None:
     page = tab.open("#/overview")
     page.click(f"main table a:has-text('{QUOTED[6:9]}')")
     page.wait_for_selector("text=Nearest concepts")
-    assert page.inner_text("main h1") == QUOTED.removeprefix("sense/")
+    assert page.inner_text("main h1") == QUOTED[6:].removesuffix("-1_04_00__")
+    assert page.inner_text("main .kicker") == f"Concept · {QUOTED}"
     tab.draw()
     assert page.query_selector("main i") is None
     assert tab.wrong == []
@@ -253,6 +361,15 @@ def test_models_side_by_side(visit, scored: Expertise, tmp_path: Path) -> None:
     page.select_option("main label:has-text('Measure') select", "units_share")
     tab.draw()
     assert "measure=units_share" in page.url
+    page.click(".numbers summary >> nth=0")
+    shares = page.locator("main figure >> nth=0").locator("tbody td:nth-child(2)")
+    counts = compare(results, settings).presence.counts("units_share")[0]
+    for text, share in zip(shares.all_inner_texts(), counts, strict=True):
+        assert text.endswith("%")
+        assert float(text[:-1]) == pytest.approx(100 * share, rel=0.06)
+    assert page.locator("main figure:has-text('by depth')").count() == 1
+    heads = page.locator("#best ~ .table thead").inner_text()
+    assert "held out" not in heads
     page.click("main table a:has-text('third <b>')")
     page.wait_for_selector("main h1:has-text('third <b>')")
     page.click("main table a >> nth=0")

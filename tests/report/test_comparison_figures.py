@@ -8,6 +8,7 @@ from expertjax.analysis import colearning
 from expertjax.analysis.presence import Presence, model_presence
 from expertjax.analysis.ranking import rank
 from expertjax.report import colearning_figures, drawing, ranking_figures
+from tests.report.figure_words import words_in_trouble
 
 GAMMAS = np.linspace(0.5, 1, 51)
 
@@ -81,6 +82,24 @@ def test_map_is_the_overlap_in_order(num_concepts: int) -> None:
     named = num_concepts <= colearning_figures.MAX_NAMED
     assert labels == ([keys[i][6:] for i in order] if named else [])
     assert drawing.png(figure)
+
+
+@pytest.mark.parametrize(
+    ("num_concepts", "num_units"),
+    [(2, 400), (5, 60), (20, 100_000), (34, 400), (34, 100_000), (200, 60)],
+)
+def test_words_of_the_map_do_not_collide(num_concepts: int, num_units: int) -> None:
+    rng = np.random.default_rng(0)
+    keys = [f"sense/quite_a_long_name_{i}-1_04_00__" for i in range(num_concepts)]
+    units = [rng.choice(num_units, 50, replace=False) for _ in keys]
+    found = colearning.overlap(keys, units, num_units)
+    groups = pd.DataFrame({"concept": keys, "group": [f"noun.group_{i % 9}" for i in
+                           range(num_concepts)]})  # fmt: skip
+    for of in (None, groups):
+        figure = colearning_figures.overlap_map(found, of)
+        assert words_in_trouble(figure) == []
+        ticks = figure.axes[-1].get_xticks()
+        assert 2 <= len(ticks) <= 6 and ticks[0] == 0
 
 
 def test_bars_are_the_means() -> None:

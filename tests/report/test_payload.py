@@ -1,5 +1,6 @@
 """The numbers on the page are those of the data."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -35,6 +36,17 @@ def test_law_is_what_chance_gives(make_data):
     law = payload_of(data)["laws"]["175,325"]
     expected = expected_counts(data.null, np.linspace(0, 1, 101), 480)
     np.testing.assert_allclose(law, expected, rtol=1e-4)
+
+
+def test_concepts_have_names_and_keys(make_data):
+    keys = ["sense/bank-1_14_00__", "sense/bank-1_17_01__", "sense/bird-1_05_00__"]
+    data = make_data(3, names=keys)
+    shown = payload_of(data)
+    assert shown["concepts"]["key"] == keys
+    assert shown["concepts"]["name"] == ["bank (1:14:00)", "bank (1:17:01)", "bird"]
+    assert shown["pool"] is None
+    of_many = dataclasses.replace(data, num_sentences=6815)
+    assert payload_of(of_many)["pool"] == 6815
 
 
 def test_infinite_threshold_is_no_number(make_data):

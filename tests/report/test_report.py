@@ -12,18 +12,20 @@ from expertjax.report.write import write_report
 
 
 def test_figures_are_beside_the_page(make_data, tmp_path):
-    path = write_report(tmp_path / "report", make_data(2))
+    names = ["sense/bird-1_05_00__", "sense/../../etc"]
+    path = write_report(tmp_path / "report", make_data(2, names=names))
+    assert [path.name for path in tmp_path.iterdir()] == ["report"]
     assert path == tmp_path / "report" / "index.html"
     names = {path.name for path in (tmp_path / "report").iterdir()}
     figures = (
         "best_ap_overview", "max_ap_heatmap", "experts_over_gamma",
-        "experts_per_layer", "ap_concept-0", "ap_concept-1",
+        "experts_per_layer", "ap_concept-bird", "ap_concept-etc",
     )  # fmt: skip
     wanted = {f"{name}.{form}" for name in figures for form in ("png", "svg")}
     assert names == {"index.html", *wanted}
-    png = (tmp_path / "report" / "ap_concept-0.png").read_bytes()
+    png = (tmp_path / "report" / "ap_concept-bird.png").read_bytes()
     assert png.startswith(b"\x89PNG\r\n\x1a\n")
-    svg = (tmp_path / "report" / "ap_concept-0.svg").read_text("utf-8")
+    svg = (tmp_path / "report" / "ap_concept-bird.svg").read_text("utf-8")
     assert svg.startswith("<?xml") and svg.rstrip().endswith("</svg>")
 
 
@@ -103,7 +105,8 @@ def test_failure_leaves_the_old_report(make_data, tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["report"]
 
     write_report(folder, make_data(2))
-    assert not list(folder.glob("ap_concept-2.*"))
+    shown = sorted(path.stem for path in folder.glob("ap_concept-*.png"))
+    assert shown == ["ap_concept-concept_0", "ap_concept-concept_1"]
     assert (folder / "notes.txt").read_text() == "mine"
 
 

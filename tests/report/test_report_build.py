@@ -165,6 +165,27 @@ def test_several_results_stand_in_one_page(scored: Expertise, tmp_path: Path) ->
         assert shown["measures"]["experts"][m][at] == experts
     assert shown["rankings"]["glue"]["scores"]["model-2"] == 2.5
     assert "nothing can be concluded" in shown["rankings"]["glue"]["warnings"][0]
+    assert shown["held_out"] == [[None] * len(shown["concepts"])] * 3
+    for m, of in enumerate(shown["depth"]):
+        assert sum(of["experts"]) == experts and len(of["layer"]) == 2
+        units = results[m].units.groupby("layer").size()
+        rate = 1000 * np.array(of["experts"]) / units.to_numpy()
+        np.testing.assert_allclose(of["rate"], rate, rtol=1e-4)
+
+
+def test_held_out_ap_stands_in_the_comparison(
+    captured: ResultFolder, scored: Expertise, tmp_path: Path
+) -> None:
+    path = score(captured, None, tmp_path / "out", ScoreSettings(holdout=0.3)).path
+    held_out = Expertise.open(path)
+    plain = Expertise(copy(scored, tmp_path, "plain"))
+    page = build.build_comparison([held_out, plain], tmp_path / "all")
+    shown = json_of(page.read_text("utf-8"))["comparison"]
+    best_C = held_out.metric("ap").argmax(1)
+    known = held_out.metric("ap_heldout")[np.arange(len(best_C)), best_C]
+    order = [held_out.row(key) for key in shown["concepts"]]
+    np.testing.assert_allclose(shown["held_out"][0], known[order], atol=1e-5)
+    assert set(shown["held_out"][1]) == {None}
 
 
 def json_of(html: str) -> dict:

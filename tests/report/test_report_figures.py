@@ -2,11 +2,13 @@
 
 import matplotlib
 import numpy as np
+import pandas as pd
 import pytest
 
 from expertjax.analysis import counts
 from expertjax.report import drawing, figures
 from expertjax.report.null import expected_counts
+from tests.report.figure_words import words_in_trouble
 from tests.report.null_law import make_null
 
 
@@ -48,6 +50,18 @@ def test_experts_per_layer_stacks_to_the_count(make_data):
     (ax,) = figures.experts_per_layer(table, 0.6).axes
     tops = [max(b.get_y() + b.get_height() for b in bars) for bars in _by_x(ax)]
     np.testing.assert_allclose(tops, table.sum(axis=1))
+
+
+@pytest.mark.parametrize("num_sites", [1, 4, 8, 26])
+@pytest.mark.parametrize("name", ["{}", "mlp.part_{}", "model.layers.part.name_{}"])
+def test_a_legend_of_sites_is_never_cut(num_sites, name):
+    counted = np.random.default_rng(0).integers(0, 9, (30, num_sites))
+    columns = [name.format(chr(97 + i)) for i in range(num_sites)]
+    figure = figures.experts_per_layer(pd.DataFrame(counted, columns=columns), 0.9)
+    assert words_in_trouble(figure) == []
+    shown = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert shown == columns
+    assert figure.axes[0].get_window_extent().height > 0.5 * 3 * figure.dpi
 
 
 def _by_x(ax):

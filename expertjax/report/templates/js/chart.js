@@ -61,6 +61,7 @@ function chart({ title, alt, spec, table, onClick = null, zoomed = false }) {
       const { data, layout } = spec(colours);
       const first = !plot.dataset.drawn;
       if (first) plot.replaceChildren();
+      plot.parentElement.toggleAttribute("data-buttons", zoomed || !isTouched());
       await plotly.react(plot, data, mergeLayout(colours, layout), { ...CHART_CONFIG, displayModeBar: isTouched() ? zoomed : "hover" });
       if (first && onClick) plot.on("plotly_click", (event) => onClick(event.points[0]));
       plot.dataset.drawn = "yes";

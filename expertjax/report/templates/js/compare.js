@@ -28,6 +28,7 @@ function comparePage() {
     benchmarks.length ? section("ranking", "Do expert counts rank the models as the benchmark does?",
       benchmarks.length > 1 ? choice("Benchmark", benchmarks.map((name) => [name, name]), state.benchmark, set("benchmark")) : h("p", {}, `Benchmark: ${state.benchmark}.`), table) : null,
     section("presence", "Experts over γ", choice("Measure", Object.entries(MEASURES), state.measure, set("measure")), charts),
+    section("depth", "Where the experts are", depthChart(comparison)),
     section("best", "Best AP of each concept in each model", bestTable(comparison)),
     comparison.agreement.length ? section("agreement", "Do models agree on which concepts share experts?", agreementTable(comparison)) : null,
   ]);
@@ -48,7 +49,7 @@ function agreementTable(comparison) {
 const modelHref = (name, page_, id, params = {}) => `#/${page_}${id === null ? "" : `/${encodeURIComponent(id)}`}?${new URLSearchParams({ ...params, model: name })}`;
 
 function modelTable(comparison) {
-  const { measures, models, best, above, at, num_units: numUnits, rankings } = comparison;
+  const { measures, models, best, held_out: heldOut, above, at, num_units: numUnits, rankings } = comparison;
   const column = (key, label, value, show) => ({ key, label, number: true, value, cell: (m) => show(value(m)) });
   return dataTable({
     name: "models", rows: range(models.length), sort: "acquired.desc", caption: `Models by their experts at γ = ${comparison.gamma}; a name leads to the model.`,
@@ -60,10 +61,16 @@ function modelTable(comparison) {
       column("experts", "experts", (m) => measures.experts[m][at], whole),
       column("share", "share of units", (m) => measures.units_share[m][at], percent),
       column("best", "median best AP", (m) => median(best[m]), fixed),
+      hasHeldOut(comparison) && column("held_out", "median held-out AP", (m) => medianKnown(heldOut[m]), fixed),
       column("units", "units", (m) => numUnits[m], whole),
-    ],
+    ].filter(Boolean),
   });
 }
+
+const hasHeldOut = (comparison) => comparison.held_out.some((of) => of.some((ap) => ap !== null));
+const medianKnown = (values) => { const known = values.filter((value) => value !== null); return known.length ? median(known) : null; };
+const isShare = (measure) => measure.endsWith("_share");
+const shownAs = (measure) => (isShare(measure) ? percent : whole);
 
 function gammaPlace(comparison, gamma) {
   const { gammas } = comparison;
@@ -72,19 +79,43 @@ function gammaPlace(comparison, gamma) {
   return at;
 }
 
+const DASHES = ["solid", "dash", "dot", "dashdot", "longdash"];
+const modelLine = (colours, m) => ({ width: 2, color: colours.series[m % 8], dash: DASHES[Math.floor(m / 8 + m) % 5] });
+
+// Experts per thousand units of each layer, over its relative depth.
+function depthChart(comparison) {
+  const { models, depth, gamma } = comparison;
+  const rows = depth.flatMap((of, m) => range(of.layer.length).map((l) => ({ m, l })));
+  const most = models.map((name, m) => `${name}: layer ${depth[m].layer[depth[m].rate.indexOf(Math.max(...depth[m].rate))]}`);
+  const some = depth.some((of) => sum(of.experts) > 0);
+  return chart({
+    title: `Experts at γ = ${gamma} by depth`, alt: some ? `Per 1,000 units of a layer; depth 0 is the input, 1 the output. Densest: ${most.slice(0, 6).join(", ")}.` : `No model has an expert at γ = ${gamma}.`,
+    spec: (colours) => ({
+      data: models.map((name, m) => ({ type: "scatter", mode: "lines+markers", name: plain(name), x: depth[m].depth, y: depth[m].rate, line: modelLine(colours, m), customdata: depth[m].layer, hovertemplate: "layer %{customdata}: %{y}<extra>%{fullData.name}</extra>" })),
+      layout: { height: 400, xaxis: { range: [0, 1], title: { text: "relative depth of the layer" } }, yaxis: { title: { text: "experts per 1,000 units" }, rangemode: "tozero" } },
+    }),
+    table: () => ({
+      name: "depth", caption: "Experts of each layer.", rows,
+      columns: [{ key: "model", label: "model", value: ({ m }) => models[m] }, { key: "layer", label: "layer", number: true, value: ({ m, l }) => depth[m].layer[l] },
+        { key: "depth", label: "depth", number: true, value: ({ m, l }) => depth[m].depth[l], cell: ({ m, l }) => fixed(depth[m].depth[l]) },
+        { key: "experts", label: "experts", number: true, value: ({ m, l }) => depth[m].experts[l], cell: ({ m, l }) => whole(depth[m].experts[l]) },
+        { key: "rate", label: "per 1,000 units", number: true, value: ({ m, l }) => depth[m].rate[l], cell: ({ m, l }) => size(depth[m].rate[l]) }],
+    }),
+  });
+}
+
 function presenceChart(comparison, measure) {
   const { gammas, models } = comparison;
-  const dashes = ["solid", "dash", "dot", "dashdot", "longdash"];
   return chart({
     title: `X_γ: ${MEASURES[measure]}`, alt: `A line for each of ${models.length} models over the threshold γ.`,
     spec: (colours) => ({
-      data: models.map((name, m) => ({ type: "scatter", mode: "lines", name: plain(name), x: gammas, y: comparison.measures[measure][m], line: { width: 2, color: colours.series[m % 8], dash: dashes[Math.floor(m / 8 + m) % 5] } })),
-      layout: { height: 400, xaxis: { title: { text: "expert threshold γ" } }, yaxis: { title: { text: MEASURES[measure] }, rangemode: "tozero" } },
+      data: models.map((name, m) => ({ type: "scatter", mode: "lines", name: plain(name), x: gammas, y: comparison.measures[measure][m], line: modelLine(colours, m) })),
+      layout: { height: 400, xaxis: { title: { text: "expert threshold γ" } }, yaxis: { title: { text: MEASURES[measure] }, rangemode: "tozero", tickformat: isShare(measure) ? ".2~%" : null } },
     }),
     table: () => ({
       name: "presence", caption: `${MEASURES[measure]} at each threshold.`, rows: range(gammas.length),
       columns: [{ key: "gamma", label: "γ", number: true, value: (g) => gammas[g], cell: (g) => fixed(gammas[g]) },
-        ...models.map((name, m) => ({ key: `m${m}`, label: name, number: true, value: (g) => comparison.measures[measure][m][g] }))],
+        ...models.map((name, m) => ({ key: `m${m}`, label: name, number: true, value: (g) => comparison.measures[measure][m][g], cell: (g) => shownAs(measure)(comparison.measures[measure][m][g]) }))],
     }),
   });
 }
@@ -125,7 +156,7 @@ function scoresChart(comparison, ranking, measure) {
     }),
     table: () => ({ name: "scores", caption: "Scores, counts at γ*, and each score as predicted from the other models.", rows: shown,
       columns: [{ key: "model", label: "model", value: (m) => models[m] }, { key: "score", label: "score", number: true, value: (m) => ranking.scores[models[m]] },
-        { key: "count", label: MEASURES[measure], number: true, value: (m) => measures[measure][m][at] },
+        { key: "count", label: MEASURES[measure], number: true, value: (m) => measures[measure][m][at], cell: (m) => shownAs(measure)(measures[measure][m][at]) },
         { key: "predicted", label: "predicted", number: true, value: (m) => predicted.get(models[m]) ?? null, cell: (m) => fixed(predicted.get(models[m])) }] }),
   });
 }
@@ -147,10 +178,14 @@ function rankingTable(ranking) {
 }
 
 function bestTable(comparison) {
-  const { concepts, models, best } = comparison;
+  const { concepts, names, models, best, held_out: heldOut } = comparison;
+  const hasOut = hasHeldOut(comparison);
+  const oneGroup = isOneGroup(concepts);
   return dataTable({
-    name: "best", wide: true, rows: range(concepts.length), sort: "m0.desc", caption: "A number leads to the concept in that model.",
-    columns: [{ key: "concept", label: "concept", value: (c) => concepts[c] },
-      ...models.map((name, m) => ({ key: `m${m}`, label: name, number: true, value: (c) => best[m][c], cell: (c) => link(modelHref(name, "concept", concepts[c]), fixed(best[m][c])) }))],
+    name: "best", wide: true, rows: range(concepts.length), sort: "m0.desc", caption: `A number leads to the concept in that model.${hasOut ? " Held out: the AP of the same unit on sentences that took no part in selecting it." : ""}`,
+    columns: [{ key: "concept", label: "concept", value: (c) => concepts[c], order: (c) => names[c], cell: (c) => withKey(names[c], besideName(concepts[c], names[c], oneGroup)) },
+      ...models.flatMap((name, m) => [
+        { key: `m${m}`, label: name, number: true, value: (c) => best[m][c], cell: (c) => link(modelHref(name, "concept", concepts[c]), fixed(best[m][c])) },
+        hasOut && { key: `h${m}`, label: `${name}, held out`, number: true, value: (c) => heldOut[m][c], cell: (c) => fixed(heldOut[m][c]) }])].filter(Boolean),
   });
 }

@@ -23,7 +23,7 @@ function conceptPage(model, key) {
     top.unit.length ? exciting(model, c) : null,
     missedSection(model, c),
     section("nearest", "Nearest concepts", nearestTable(model, c)),
-  ], { kicker: `Concept · ${k.group[c]}`, title: model.key(c) });
+  ], { kicker: `Concept · ${model.key(c)}` });
 }
 
 function conceptWords(model, c) {
@@ -105,17 +105,25 @@ function conceptLayers(model, c) {
   return layerChart(model, counts, "Experts of the concept per layer", `In ${plural(with_.length, "layer")}; most in ${words}.`);
 }
 
+// Only the first units of a concept are resampled.
+function intervalWords(top) {
+  const known = top.low.filter((low) => low !== null).length;
+  if (known === top.low.length) return "the AP in 95% of resamplings of the sentences";
+  if (!known) return "n/a, none was computed (--bootstrap_top)";
+  return `the AP in 95% of resamplings of the sentences, computed for the first ${whole(known)} units alone (--bootstrap_top); n/a from there on`;
+}
+
 function topTable(model, c) {
   const top = model.top[c];
   const column = (key, label, show, more = {}) => ({ key, label, number: true, value: (i) => top[key][i], cell: (i) => show(top[key][i]), ...more });
   return dataTable({
     name: "top", file: `${model.key(c)}_top_units`, wide: true, rows: range(top.unit.length), sort: "rank.asc", limit: 15,
-    caption: "Units of highest AP. Interval: the AP in 95% of resamplings of the sentences. on_p50 and on_p90: 50th and 90th percentile of the responses to positives; off_mean: mean response to negatives.",
+    caption: `Units of highest AP. Interval: ${intervalWords(top)}. on_p50 and on_p90: 50th and 90th percentile of the responses to positives; off_mean: mean response to negatives.`,
     columns: [
       { key: "unit", label: "unit", value: (i) => model.unitName(top.unit[i]), cell: (i) => unitLink(model, top.unit[i]) },
       { key: "rank", label: "rank", number: true, value: (i) => i + 1 },
       column("ap", "AP", fixed),
-      { key: "interval", label: "interval", number: true, value: (i) => top.low[i], cell: (i) => interval(top.low[i], top.high[i]) },
+      { key: "interval", label: "interval", number: true, title: intervalWords(top), value: (i) => top.low[i], cell: (i) => interval(top.low[i], top.high[i]) },
       top.held_out && column("held_out", "held-out AP", fixed),
       { key: "above", label: "above chance", value: (i) => (top.above[i] ? "yes" : "no"), cell: (i) => aboveFlag(top.above[i]) },
       top.above_surface && { key: "above_surface", label: "above surface", value: (i) => (top.above_surface[i] ? "yes" : "no"), cell: (i) => aboveFlag(top.above_surface[i]) },

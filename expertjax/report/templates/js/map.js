@@ -1,5 +1,8 @@
 // Co-learning: which concepts share their best units (our definition).
 
+const ROW = 16; // pixels of a concept, where all are named
+const LABEL = 13; // pixels of a name
+
 function mapPage(model) {
   const { k, num_units: numUnits, order } = model.map;
   const { params } = app.route;
@@ -29,9 +32,12 @@ function mapPage(model) {
 
 function overlapChart(model, order, onPick) {
   const { k } = model.map;
-  const names = order.map((c) => plain(model.short(c)));
-  const many = order.length > 60 || innerWidth < 700; // no room for names
   const n = order.length;
+  const narrow = innerWidth < 700;
+  const height = n <= 60 ? 190 + ROW * n : Math.min(720, 0.95 * innerWidth + 60);
+  const named = labels(order.map((c) => model.short(c)), height - 150, narrow ? 16 : 28);
+  // A phone has no room for names side by side: they are those at the left.
+  const below = narrow || n > 200 ? { showticklabels: false } : { ...named, tickangle: -60, tickfont: { size: 10 } };
   return chart({
     title: `Overlap of the ${k} best units`, zoomed: true,
     alt: "Concepts that share units stand together (average linkage). Drag to zoom, double click to see all again; a click on a cell shows the shared units below.",
@@ -39,18 +45,24 @@ function overlapChart(model, order, onPick) {
     spec: (colours) => ({
       data: [{
         type: "heatmap", x: range(n), y: range(n), z: order.map((a) => order.map((b) => (a === b ? null : model.shared(a, b) / k))), zmin: 0,
-        colorscale: colours.dark ? DARK_SCALE : LIGHT_SCALE, colorbar: { thickness: 12, orientation: many ? "h" : "v", title: { text: "overlap" } }, hoverongaps: false,
+        colorscale: colours.dark ? DARK_SCALE : LIGHT_SCALE, colorbar: { thickness: 12, orientation: narrow ? "h" : "v", title: { text: "overlap" } }, hoverongaps: false,
         customdata: order.map((a) => order.map((b) => [plain(model.short(a)), plain(model.short(b)), model.shared(a, b)])),
         hovertemplate: "%{customdata[0]}<br>%{customdata[1]}<br>%{customdata[2]} shared<extra></extra>",
       }],
       layout: {
-        height: many ? Math.min(720, 0.95 * innerWidth) : 190 + 16 * n,
-        xaxis: many ? { showticklabels: false, showgrid: false, constrain: "domain" } : { tickvals: range(n), ticktext: names, tickangle: -60, tickfont: { size: 10 }, showgrid: false },
-        yaxis: many ? { showticklabels: false, showgrid: false, autorange: "reversed" } : { tickvals: range(n), ticktext: names, tickfont: { size: 10 }, showgrid: false, autorange: "reversed" },
+        height, xaxis: { ...below, showgrid: false }, yaxis: { ...named, tickfont: { size: 10 }, showgrid: false, autorange: "reversed" },
       },
     }),
     table: () => pairsSpec(model, strongestPairs(model, Infinity), "all_pairs", "Every pair of concepts."),
   });
+}
+
+// As many names as there is room for, in pixels: all, or every second, third, ...
+function labels(names, room, most) {
+  const step = Math.ceil((names.length * LABEL) / room);
+  const shown = range(names.length).filter((i) => i % step === 0);
+  const cut = (name) => (name.length > most ? `${name.slice(0, most - 1)}…` : name);
+  return { tickvals: shown, ticktext: shown.map((i) => plain(cut(names[i]))) };
 }
 
 // Single-hued, so that they read without colour; the lower end is the card itself.
@@ -86,13 +98,17 @@ function strongestPairs(model, n) {
   return n === Infinity ? pairs : pairs.slice(0, n);
 }
 
-const pairsTable = (model) => dataTable(pairsSpec(model, strongestPairs(model, 20), "pairs", "The pairs of concepts with most shared units."));
+function pairsTable(model) {
+  const pairs = strongestPairs(model, 20).filter((pair) => pair.shared > 0);
+  if (!pairs.length) return note(`No two concepts share any of their ${model.map.k} best units.`);
+  return dataTable(pairsSpec(model, pairs, "pairs", "The pairs of concepts with most shared units."));
+}
 
 const pairsSpec = (model, rows, name, caption) => ({
   name, caption, rows, sort: "shared.desc",
   columns: [
-    { key: "first", label: "concept", value: (row) => model.key(row.a), cell: (row) => conceptLink(model, row.a) },
-    { key: "second", label: "and", value: (row) => model.key(row.b), cell: (row) => conceptLink(model, row.b) },
+    conceptColumn(model, (row) => row.a, { key: "first" }),
+    conceptColumn(model, (row) => row.b, { key: "second", label: "and" }),
     { key: "shared", label: "shared units", number: true, value: (row) => row.shared, cell: (row) => link(href("map", null, { a: model.key(row.a), b: model.key(row.b) }), whole(row.shared)) },
     { key: "overlap", label: "overlap", number: true, value: (row) => row.shared / model.map.k, cell: (row) => fixed(row.shared / model.map.k) },
   ],

@@ -51,7 +51,7 @@ function conceptTable(model) {
     name: "concepts", file: `${model.name}_concepts`, wide: true, rows: model.order, sort: "best.desc",
     caption: "Every concept; a column’s head sorts by it, a name leads to the concept.",
     columns: [
-      { key: "concept", label: "concept", value: (c) => model.key(c), cell: (c) => conceptLink(model, c) },
+      conceptColumn(model, (c) => c),
       column("best", "best AP", k.best, fixed),
       model.held_out && column("held_out", "its held-out AP", k.held_out, fixed, { title: "AP of the best unit on sentences held out from its selection" }),
       ...surfaceColumns(model),
@@ -77,7 +77,7 @@ function bestChart(model) {
   const named = order.length <= 60;
   const x = named ? order.map((c) => plain(model.short(c))) : range(order.length).map((i) => i + 1);
   const place = (values) => (named ? { x: values, y: x } : { x, y: values });
-  const hover = order.map((c) => plain(model.key(c)));
+  const hover = order.map((c) => plain(model.short(c)));
   return chart({
     title: "Best AP of each concept",
     alt: `From ${fixed(k.best[order.at(-1)])} (${model.short(order.at(-1))}) to ${fixed(k.best[order[0]])} (${model.short(order[0])}), beside chance and the 5% threshold. A click on a point leads to the concept.`,
@@ -104,7 +104,7 @@ function bestChart(model) {
 const conceptNumbers = (model) => ({
   name: "best", caption: "Best AP, 5% threshold and chance of each concept.", rows: model.order,
   columns: [
-    { key: "concept", label: "concept", value: (c) => model.key(c) },
+    conceptColumn(model, (c) => c),
     ...["best", "threshold", "chance"].map((key) => ({ key, label: key, number: true, value: (c) => model.concepts[key][c], cell: (c) => fixed(model.concepts[key][c]) })),
   ],
 });
@@ -120,7 +120,7 @@ function layerHeatmap(model) {
     spec: () => ({
       data: [{
         type: "heatmap", z: order.map((c) => best[c]), x: layers.map(String), y: named ? order.map((c) => plain(model.short(c))) : range(order.length).map((i) => i + 1),
-        customdata: order.map((c) => layers.map(() => plain(model.key(c)))), hovertemplate: "%{customdata}<br>layer %{x}: %{z:.3f}<extra></extra>",
+        customdata: order.map((c) => layers.map(() => plain(model.short(c)))), hovertemplate: "%{customdata}<br>layer %{x}: %{z:.3f}<extra></extra>",
         colorscale: "Cividis", colorbar: { thickness: 12, title: { text: "AP" } },
       }],
       layout: {
@@ -131,7 +131,7 @@ function layerHeatmap(model) {
     table: () => ({
       name: "by_layer", caption: "Best AP of each concept in each layer.", rows: order,
       columns: [
-        { key: "concept", label: "concept", value: (c) => model.key(c) },
+        conceptColumn(model, (c) => c),
         ...layers.map((layer, l) => ({ key: `l${l}`, label: `layer ${layer}`, number: true, value: (c) => best[c][l], cell: (c) => fixed(best[c][l]) })),
       ],
     }),

@@ -29,5 +29,11 @@ function keep(name, value) {
   history.replaceState(history.state, "", path + (text ? `?${text}` : ""));
 }
 
-const conceptLink = (model, c) => link(href("concept", model.key(c)), model.short(c));
+const conceptLink = (model, c) => h("a", { href: href("concept", model.key(c)), title: model.key(c) }, model.short(c));
+const withKey = (element, key) => (key === null ? element : h("span", {}, element, " ", h("small", { class: "key" }, key)));
+// A column of concepts: name and key are shown, names sort, keys leave as CSV.
+const conceptColumn = (model, of, more = {}) => ({
+  key: "concept", label: "concept", value: (row) => model.key(of(row)), order: (row) => model.short(of(row)),
+  cell: (row) => withKey(conceptLink(model, of(row)), model.beside(of(row))), ...more,
+});
 const unitLink = (model, unit) => link(href("unit", unit), code(model.unitName(unit)));

@@ -4,7 +4,7 @@ const SEARCH_LIMIT = 25;
 
 class SearchIndex {
   constructor(model) {
-    this.concepts = model.concepts.key.map((key) => key.toLowerCase());
+    this.concepts = model.concepts.key.map((key, c) => `${model.short(c)} ${key}`.toLowerCase());
     this.units = model.units.unit.map((unit) => `${model.unitName(unit)} ${unit}`.toLowerCase());
     this.sentences = model.sentences.map((text) => text.toLowerCase());
   }
@@ -20,6 +20,14 @@ class SearchIndex {
     };
     return { concepts: search(this.concepts), units: search(this.units), sentences: search(this.sentences) };
   }
+}
+
+// Which sentences are searched.
+function keptSentences(model) {
+  const kept = model.sentences.length;
+  if (!kept) return note("No sentences are searched: responses were not kept.");
+  const of = model.pool === null ? "" : `, of ${whole(model.pool)} in the pool`;
+  return note(`Of sentences, the ${whole(kept)} that this report keeps are searched${of}: those that excite its units most, and those that do not excite an expert.`);
 }
 
 function searchPage(model) {
@@ -45,7 +53,7 @@ function searchResults(model, query) {
   model.index ??= new SearchIndex(model);
   const found = model.index.find(query);
   const parts = [
-    ["concept", found.concepts, (c) => [conceptLink(model, c), ` best AP ${fixed(model.concepts.best[c])}`]],
+    ["concept", found.concepts, (c) => [withKey(conceptLink(model, c), model.beside(c)), ` best AP ${fixed(model.concepts.best[c])}`]],
     ["unit", withNamed(model, found.units.map((i) => model.units.unit[i]), query), (unit) => [unitLink(model, unit), bestOf(model, unit)]],
     ["sentence", found.sentences, (place) => [link(href("sentence", sentenceNumber(model, place)), model.sentences[place])]],
   ];
@@ -55,5 +63,5 @@ function searchResults(model, query) {
     h("ul", { class: "found" }, places.slice(0, SEARCH_LIMIT).map((place) => h("li", { dir: name === "sentence" ? "auto" : null }, ...show(place)))),
     places.length > SEARCH_LIMIT ? note(`The first ${SEARCH_LIMIT} are shown; more words find fewer.`) : null));
   status.dataset.milliseconds = (performance.now() - start).toFixed(2);
-  return [status, ...lists];
+  return [status, keptSentences(model), ...lists];
 }

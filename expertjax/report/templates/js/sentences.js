@@ -74,13 +74,13 @@ function sentencePage(model, id) {
         { key: "rank", label: "rank", value: (row) => row.rank },
         { key: "response", label: "response", number: true, value: (row) => row.response, cell: (row) => size(row.response) },
         { key: "token", label: "token", value: (row) => (row.start >= 0 ? Array.from(text).slice(row.start, row.end).join("") : ""), cell: (row) => (row.start >= 0 ? h("mark", {}, Array.from(text).slice(row.start, row.end).join("")) : "unknown") },
-        { key: "concept", label: "best concept", value: (row) => model.key(model.units.concepts[model.places.get(row.unit)][0]), cell: (row) => conceptLink(model, model.units.concepts[model.places.get(row.unit)][0]) },
+        conceptColumn(model, (row) => model.units.concepts[model.places.get(row.unit)][0], { label: "best concept" }),
       ],
     }) : note("None of those in the report.")),
     section("labels", "Its concepts", labels.length ? dataTable({
       name: "labels", file: `sentence_${id}_concepts`, caption: "Concepts in which it is labelled.", rows: labels, sort: "label.desc",
       columns: [
-        { key: "concept", label: "concept", value: (row) => model.key(row.c), cell: (row) => conceptLink(model, row.c) },
+        conceptColumn(model, (row) => row.c),
         { key: "label", label: "label", value: (row) => labelText(row.label), cell: (row) => labelFlag(row.label) },
       ],
     }) : note("It is labelled in no concept.")),

@@ -16,15 +16,17 @@ class Model {
     this.rows = new Map(this.concepts.key.map((key, c) => [key, c]));
     this.places = new Map(this.units.unit.map((unit, i) => [unit, i]));
     this.labels = new Map();
-    const groups = new Set(this.concepts.group);
-    this.oneGroup = groups.size === 1;
+    this.oneGroup = isOneGroup(this.concepts.key);
   }
 
   get numConcepts() { return this.concepts.key.length; }
 
   key(c) { return this.concepts.key[c]; }
 
-  short(c) { return this.oneGroup ? short(this.key(c)) : this.key(c); }
+  // What people call it; no two concepts of a model alike.
+  short(c) { return this.concepts.name[c]; }
+
+  beside(c) { return besideName(this.key(c), this.short(c), this.oneGroup); }
 
   // Rows of concepts, best AP first.
   get order() {

@@ -1,8 +1,9 @@
 // A table that sorts by every column, says so to screen readers, keeps its order in
 // the address and leaves as CSV.
 //
-// A column: key, label, value(row) (sorted and exported), cell(row) (shown; by default
-// the value), number (right-aligned; sorted high to low first), title.
+// A column: key, label, value(row) (sorted and exported), order(row) (sorted, where that
+// is not the value), cell(row) (shown; by default the value), number (right-aligned;
+// sorted high to low first), title.
 
 const ROWS_AT_FIRST = 100;
 
@@ -59,7 +60,8 @@ function sorted(rows, columns, sort) {
   const column = columns.find((each) => each.key === key);
   if (!column) return rows;
   const sign = direction === "desc" ? -1 : 1;
-  const keyed = rows.map((row) => [column.value(row) ?? null, row]);
+  const of = column.order ?? column.value;
+  const keyed = rows.map((row) => [of(row) ?? null, row]);
   keyed.sort(([a], [b]) => {
     if (a === null || b === null) return (a === null) - (b === null);
     if (typeof a === "number" && typeof b === "number") return sign * (a - b);

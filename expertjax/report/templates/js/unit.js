@@ -39,7 +39,7 @@ function unitConcepts(model, unit, rows, partly) {
     name: "concepts", file: `unit_${unit}_concepts`, rows, sort: "ap.desc",
     caption: partly ? `Concepts among whose ${model.map.k} best units it is.` : rest ? `The ${rows.length} concepts of highest AP, of ${whole(model.numConcepts)}.` : "AP for every concept.",
     columns: [
-      { key: "concept", label: "concept", value: (row) => model.key(row.c), cell: (row) => conceptLink(model, row.c) },
+      conceptColumn(model, (row) => row.c),
       { key: "ap", label: "AP", number: true, value: (row) => row.ap, cell: (row) => fixed(row.ap) },
       { key: "chance", label: "chance", number: true, value: (row) => k.chance[row.c], cell: (row) => fixed(k.chance[row.c]) },
       { key: "threshold", label: "5% threshold", number: true, value: (row) => k.threshold[row.c], cell: (row) => fixed(k.threshold[row.c]) },
