@@ -318,7 +318,8 @@ class Expertise:
           above it, the number of experts at gamma, and the best unit's module and
           index, and its AP on held-out sentences if there are any; where the surface is
           known its best feature, whose AP has a * where no unit is above it, and the
-          best unit's AP without the form that tells the concept; best first.
+          best unit's AP without the form that tells the concept; best first, those
+          that no unit is above at the end.
         """
         ap_CxU = self.metric("ap")
         best_C = ap_CxU.argmax(1)
@@ -343,6 +344,9 @@ class Expertise:
             table.insert(3, "surface", self._surfaces())
             table.insert(4, "without", self.concepts["ap_without"].round(3))
         order = np.argsort(-self.concepts["max_ap"].to_numpy(), kind="stable")
+        if "above_surface" in self.concepts:
+            is_below = ~self.concepts["above_surface"].to_numpy(bool)[order]
+            order = order[np.argsort(is_below, kind="stable")]
         return table.iloc[order].reset_index(drop=True)
 
     def _surfaces(self) -> list[str]:

@@ -10,6 +10,7 @@ from scipy import stats
 
 from expertjax.concepts.drafts import Draft, jaccards
 from expertjax.concepts.files import Concept
+from expertjax.concepts.form import FORMS, forms
 from expertjax.concepts.settings import BuildSettings
 
 _MOST = 10
@@ -35,6 +36,7 @@ def describe(
         f"# {title}",
         _counts(concepts),
         _lengths(concepts),
+        _form(concepts),
         _surface(concepts, drafts),
         _overlaps(concepts),
         _left_out(drafts, left_out),
@@ -82,25 +84,35 @@ def _spread(values: Sequence[int] | np.ndarray) -> str:
 
 
 def _lengths(concepts: Sequence[Concept]) -> str:
-    rows, areas = [], []
-    lengths = [
-        [np.array([len(text.split()) for text in texts]) for texts in sides]
-        for sides in ((one.positives, one.negatives) for one in concepts)
-    ]
-    for at, label in enumerate(("positives", "negatives")):
-        n_words = np.concatenate([sides[at] for sides in lengths])
+    rows = []
+    for label in ("positives", "negatives"):
+        n_words = np.array(
+            [len(text.split()) for one in concepts for text in getattr(one, label)]
+        )
         rows.append([label, _spread(n_words), f"{n_words.mean():.1f}"])
-    for positive, negative in lengths:
-        greater = stats.mannwhitneyu(positive, negative, method="asymptotic").statistic
-        areas.append(greater / len(positive) / len(negative))
-    order = np.argsort(-np.abs(np.array(areas) - 0.5), kind="stable")[:_MOST]
-    worst = [[concepts[at].key, float(areas[at])] for at in order]
+    return "## Lengths in words\n\n" + _table(["", "least, median, most", "mean"], rows)
+
+
+def _form(concepts: Sequence[Concept]) -> str:
+    """How well what can be counted in sentences tells positives from negatives."""
+    areas = []
+    for one in concepts:
+        positive, negative = forms(one.positives), forms(one.negatives)
+        greater = stats.mannwhitneyu(positive, negative, method="asymptotic")
+        areas.append(greater.statistic / len(positive) / len(negative))
+    area_CxF = np.stack(areas)
+    rows = []
+    for name, area_C in zip(FORMS, area_CxF.T, strict=True):
+        off_C = np.abs(area_C - 0.5)
+        worst = np.argsort(-off_C, kind="stable")[:3]
+        named = ", ".join(f"{concepts[c].key} {area_C[c]:.2f}" for c in worst)
+        rows.append([name, f"{area_C.mean():.3f}", f"{off_C.mean():.3f}", named])
     return (
-        "## Lengths in words\n\n"
-        + _table(["", "least, median, most", "mean"], rows)
-        + "\n\nHow well length alone tells positives from negatives (AUROC, 0.5 is not "
-        f"at all): mean {np.mean(areas):.3f}. The furthest:\n\n"
-        + _table(["concept", "AUROC"], worst)
+        "## Form\n\nHow well a number alone tells positives from negatives (AUROC: 0.5 "
+        "is not at all, below it negatives have more). What tells a concept by its "
+        "form makes experts of units that know the form; `--match` draws negatives "
+        "that are alike in it.\n\n"
+        + _table(["number of", "mean", "mean distance from 0.5", "furthest"], rows)
     )
 
 

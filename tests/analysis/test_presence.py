@@ -52,14 +52,17 @@ def test_models_are_compared_by_what_all_have(make_result) -> None:
     found = presence([a, b], [0.5, 0.8])
     assert found.concepts == (KEYS[0], KEYS[1], KEYS[3])
     assert found.left_out == {"a": [KEYS[2], KEYS[4]], "b": ["sense/own"]}
-    expert = ap[[0, 2, 3]] >= np.float32(0.8)
+    expert = ap[[0, 2, 3]] >= np.float32(0.9)  # what luck reaches is no expert
     table = found.table(0.8).set_index("model").loc["b"]
     assert table["experts"] == expert.sum() and table["num_units"] == 200
     assert table["acquired_share"] == expert.any(1).sum() / 3
     assert table["experts_share"] == expert.sum() / (200 * 3)
     assert table["units_share"] == expert.any(0).sum() / 200
-    strict = presence([b], [0.8], above_null=True).counts("experts")
-    assert strict[0, 0] == (ap >= np.float32(0.9)).sum()
+    with pytest.raises(InputError, match="the surface of its sentences is not known"):
+        presence([b], [0.8], above_surface=True)
+    b.concepts["surface_high"] = [0.95, 0.5, 0.5, np.nan]
+    strict = presence([b], [0.8], above_surface=True).counts("experts")
+    assert strict[0, 0] == (ap[0] >= 0.95).sum() + (ap[1:] >= 0.9).sum()
 
 
 def test_tables(make_result) -> None:
