@@ -6,7 +6,7 @@
     concepts = ej.load_concepts("concepts/")
     responses = ej.capture(lm, concepts, "out/model")
     expertise = ej.score(responses, concepts)
-    expertise.top("sense/football-1_04_00__", k=20)
+    expertise.top("football", k=20)
 
 Names are imported when they are first used, so that importing the package costs
 little more than importing jax.

@@ -167,7 +167,7 @@ def test_several_results_stand_in_one_page(scored: Expertise, tmp_path: Path) ->
     assert "nothing can be concluded" in shown["rankings"]["glue"]["warnings"][0]
     assert shown["held_out"] == [[None] * len(shown["concepts"])] * 3
     for m, of in enumerate(shown["depth"]):
-        assert sum(of["experts"]) == experts and len(of["layer"]) == 2
+        assert sum(of["experts"]) == experts and len(of["layer"]) == 3
         units = results[m].units.groupby("layer").size()
         rate = 1000 * np.array(of["experts"]) / units.to_numpy()
         np.testing.assert_allclose(of["rate"], rate, rtol=1e-4)

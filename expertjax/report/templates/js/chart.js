@@ -58,11 +58,13 @@ function chart({ title, alt, spec, table, onClick = null, zoomed = false }) {
       const plotly = await loadPlotly();
       if (!plot.isConnected) return;
       const colours = palette();
-      const { data, layout } = spec(colours);
+      const { data, layout: own } = spec(colours);
+      const layout = mergeLayout(colours, own);
+      plot.style.height = `${layout.height}px`; // which it keeps when the window changes
       const first = !plot.dataset.drawn;
       if (first) plot.replaceChildren();
       plot.parentElement.toggleAttribute("data-buttons", zoomed || !isTouched());
-      await plotly.react(plot, data, mergeLayout(colours, layout), { ...CHART_CONFIG, displayModeBar: isTouched() ? zoomed : "hover" });
+      await plotly.react(plot, data, layout, { ...CHART_CONFIG, displayModeBar: isTouched() ? zoomed : "hover" });
       if (first && onClick) plot.on("plotly_click", (event) => onClick(event.points[0]));
       plot.dataset.drawn = "yes";
     } catch (error) {
