@@ -105,11 +105,17 @@ def main(argv: Sequence[str]) -> None:
     texts = generate(model, FLAGS.prompt, edits, seeds, settings, _show(single))
     texts["perplexity"] = ej.perplexity(judge or model, list(texts["sentence"]))
     scores = score_arms(texts, arms, FLAGS.words)
-    _write(texts, scores, arms)
+    names = {"model": model.name, "judge": (judge or model).name}
+    _write(texts, scores, arms, names)
     _tell(texts, scores, single)
 
 
-def _write(texts: "pd.DataFrame", scores: "pd.DataFrame", arms: "list[Arm]") -> None:
+def _write(
+    texts: "pd.DataFrame",
+    scores: "pd.DataFrame",
+    arms: "list[Arm]",
+    names: dict[str, str],
+) -> None:
     """The files that were asked for."""
     chosen = [arm.edit for arm in arms if not arm.is_control]
     if FLAGS.out:
@@ -125,7 +131,8 @@ def _write(texts: "pd.DataFrame", scores: "pd.DataFrame", arms: "list[Arm]") -> 
         from expertjax.report.sweep_page import render_sweep
 
         found = find_words(list(texts["continuation"]), FLAGS.words)
-        html = render_sweep(texts.assign(found=found), scores, _facts(arms))
+        facts = names | _facts(arms)
+        html = render_sweep(texts.assign(found=found), scores, facts)
         with _output(FLAGS.report) as path:
             path.write_text(html, "utf-8")
     if FLAGS.save_edit and chosen[-1] is not None:
@@ -134,7 +141,7 @@ def _write(texts: "pd.DataFrame", scores: "pd.DataFrame", arms: "list[Arm]") -> 
 
 
 def _write_tables(texts: "pd.DataFrame", arms: "list[Arm]") -> None:
-    """The reference's table; the control's apart, where its readers do not expect it."""
+    """The reference's table; the control's apart, as its readers expect none."""
     from expertjax.generation.table import selfcond_table
 
     edits = [arm.edit for arm in arms]
@@ -152,9 +159,9 @@ def _write_tables(texts: "pd.DataFrame", arms: "list[Arm]") -> None:
 def _control_name() -> str:
     """`texts.control.csv` beside `texts.csv`."""
     stem, dot, kind = FLAGS.out.rpartition(".")
-    return (
-        f"{stem}.control.{kind}" if dot and "/" not in kind else f"{FLAGS.out}.control"
-    )
+    if not dot or "/" in kind:
+        return f"{FLAGS.out}.control"
+    return f"{stem}.control.{kind}"
 
 
 def _tell(texts: "pd.DataFrame", scores: "pd.DataFrame", single: bool) -> None:
@@ -194,9 +201,7 @@ def _facts(arms: "list[Arm]") -> dict[str, str]:
     if FLAGS.words:
         facts["words"] = ", ".join(FLAGS.words)
     sampling = ("temperature", "top_p", "top_k", "max_new_tokens", "num_samples")
-    facts |= {name: str(FLAGS[name].value) for name in sampling}
-    facts["perplexity_model"] = FLAGS.perplexity_model or FLAGS.model
-    return {"model": FLAGS.model} | facts
+    return facts | {name: str(FLAGS[name].value) for name in sampling}
 
 
 @contextlib.contextmanager

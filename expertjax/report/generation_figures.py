@@ -104,4 +104,3 @@ def sweep_figure(scores: pd.DataFrame, concept: str = "") -> Figure:
         f"units edited for {concept}, k" if concept else "k", parse_math=False
     )
     return figure
-

@@ -53,7 +53,7 @@ def render_sweep(
       texts: from `generation.generate`, with the columns perplexity, and found: where
         words of the concept stand in each continuation, as [(start, end)].
       scores: from `generation.sweep.score_arms`.
-      facts: how texts were written: model, concept (if any), and others.
+      facts: how texts were written: model, judge, concept and words (if any), others.
     """
     environment = templates()
     drawn = drawing.svg(sweep_figure(scores, facts.get("concept", "")))

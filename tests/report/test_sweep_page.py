@@ -12,7 +12,7 @@ from tests.report.packed import Reader
 
 SCRIPT = "<script>alert(1)</script>"
 FACTS = {"model": "tiny</title><b>", "concept": SCRIPT, "words": "ball"}
-FACTS["perplexity_model"] = "tiny"
+FACTS["judge"] = "tiny"
 
 
 def make_scores(control: bool = True, words: bool = True) -> pd.DataFrame:
@@ -93,7 +93,7 @@ def test_several_prompts_and_no_words_and_no_control() -> None:
     scores = make_scores(control=False, words=False)
     texts = make_texts(3, prompts=2)
     texts = texts[texts["edit"].isin(scores["edit"])].assign(found=[[]] * 18)
-    facts = {"model": "tiny", "perplexity_model": "tiny"}
+    facts = {"model": "tiny", "judge": "tiny"}
     page = render_sweep(texts, scores, facts)
     assert page.count("<h3>seed 0: ") == 2
     assert "<mark>" not in page and "at random" not in page
