@@ -63,7 +63,8 @@ flags.DEFINE_string(
 flags.DEFINE_float(
     "strength",
     None,
-    "Of damp (the factor, which has to be given), gaussian and transport (default: 1).",
+    "Of damp (the factor, which has to be given), gaussian and transport (default: 1; "
+    "far above it, or with hundreds of units, text breaks down).",
 )
 flags.DEFINE_float("gamma", 0.9, "For --select=gamma.")
 flags.DEFINE_list("words", [], "Of the concept, whose share is told.")

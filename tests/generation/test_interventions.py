@@ -4,7 +4,6 @@ import copy
 import dataclasses
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,7 @@ from expertjax.generation.interventions import Intervention
 from expertjax.generation.table import COLUMNS
 from expertjax.models.unit_edits import UnitEdit
 from tests.capturing.tiny_concepts import SEQ_LEN, tiny_concept_set
-from tests.data import REPOSITORY
+from tests.programs import try_program
 from tests.tiny_models import make_tiny_gpt2
 
 
@@ -99,6 +98,29 @@ def test_the_affine_maps_are_those_of_their_papers(
     )
 
 
+OVER_TOKENS = (
+    Intervention(edit="gaussian", num_units=6),
+    Intervention(edit="force", num_units=2),
+    Intervention(edit="transport", num_units=3, select="random"),
+    Intervention(edit="transport", num_units=3, select="random", strength=0.5),
+    Intervention(edit="transport", num_units=0),
+)
+
+
+@pytest.fixture(scope="module")
+def moved(expertise: ej.Expertise, tiny_gpt2: Model) -> list[UnitEdit]:
+    """The edits of `OVER_TOKENS`, for which the sentences are run once."""
+    runs: list[int] = []
+
+    def load() -> Model:
+        runs.append(1)
+        return tiny_gpt2
+
+    edits = expertise.edits(expertise.concepts["concept"][0], OVER_TOKENS, load)
+    assert len(runs) == 1
+    return edits
+
+
 def activations(
     expertise: ej.Expertise, concept: str, model: Model, edit: UnitEdit
 ) -> dict[int, list[np.ndarray]]:
@@ -115,21 +137,21 @@ def activations(
 
 
 def test_gaussian_makes_of_negatives_tokens_those_of_positives(
-    expertise: ej.Expertise, concept: str, tiny_gpt2: Model
+    expertise: ej.Expertise, concept: str, tiny_gpt2: Model, moved: list[UnitEdit]
 ) -> None:
-    edit = expertise.edit(concept, tiny_gpt2, edit="gaussian", num_units=6)
+    edit = moved[0]
     found = activations(expertise, concept, tiny_gpt2, edit)
     negatives, positives = (np.concatenate(found[label]) for label in (0, 1))
-    moved = edit.scale * negatives + edit.shift
+    after = edit.scale * negatives + edit.shift
     for of in (np.mean, np.std):
-        np.testing.assert_allclose(of(moved, 0), of(positives, 0), rtol=1e-3, atol=1e-5)
+        np.testing.assert_allclose(of(after, 0), of(positives, 0), rtol=1e-3, atol=1e-5)
     assert edit.about["over_tokens_of"] == sum(map(len, found.values()))
 
 
 def test_transport_is_the_least_squares_line_through_means(
-    expertise: ej.Expertise, concept: str, tiny_gpt2: Model
+    expertise: ej.Expertise, concept: str, tiny_gpt2: Model, moved: list[UnitEdit]
 ) -> None:
-    edit = expertise.transport(concept, tiny_gpt2, k=3)
+    edit, half = moved[2:4]
     found = activations(expertise, concept, tiny_gpt2, edit)
     means = [np.array([z_TxK.mean(0) for z_TxK in found[label]]) for label in (0, 1)]
     count = min(map(len, means))
@@ -140,35 +162,18 @@ def test_transport_is_the_least_squares_line_through_means(
         np.testing.assert_allclose(
             [edit.scale[i], edit.shift[i]], [slope, offset], rtol=1e-3, atol=1e-5
         )
-    half = expertise.transport(concept, tiny_gpt2, k=3, strength=0.5)
-    np.testing.assert_allclose(half.scale, 0.5 + 0.5 * edit.scale, rtol=1e-5)
-    np.testing.assert_allclose(half.shift, 0.5 * edit.shift, rtol=1e-5)
+    np.testing.assert_allclose(half.scale, 0.5 + 0.5 * edit.scale)
+    np.testing.assert_allclose(half.shift, 0.5 * edit.shift)
 
 
-def test_several_edits_run_the_sentences_once(
-    expertise: ej.Expertise, concept: str, tiny_gpt2: Model
+def test_the_model_is_needed_only_for_edits_over_tokens(
+    expertise: ej.Expertise, concept: str, moved: list[UnitEdit]
 ) -> None:
-    asked = [
-        Intervention(edit="transport", num_units=4, select="random"),
-        Intervention(edit="force", num_units=2),
-        Intervention(edit="gaussian", num_units=5),
-        Intervention(edit="transport", num_units=0),
-    ]
-    runs: list[int] = []
-
-    def load() -> Model:
-        runs.append(1)
-        return tiny_gpt2
-
-    together = expertise.edits(concept, asked, load)
-    assert len(runs) == 1 and [len(edit) for edit in together] == [4, 2, 5, 0]
-    for intervention, edit in zip(asked, together, strict=True):
-        alone = expertise.edits(concept, [intervention], load)[0]
-        np.testing.assert_allclose(edit.scale, alone.scale, rtol=1e-4)
-        np.testing.assert_allclose(edit.shift, alone.shift, rtol=1e-3, atol=1e-5)
-    assert expertise.edits(concept, asked[1:2]) != []  # needs no model
+    assert [len(edit) for edit in moved] == [6, 2, 3, 3, 0]
+    alone = expertise.edit(concept, edit="force", num_units=2)
+    np.testing.assert_array_equal(moved[1].shift, alone.shift)
     with pytest.raises(InputError, match="gaussian and transport need the model"):
-        expertise.edits(concept, asked[:1])
+        expertise.edit(concept, edit="transport")
 
 
 def test_what_cannot_be_is_refused(expertise: ej.Expertise, concept: str) -> None:
@@ -246,8 +251,7 @@ def test_an_empty_prompt_needs_a_token_to_begin_with(tiny_gpt2: Model) -> None:
 
 
 def program(*flags: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "binaries.generate_text", *flags]
-    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    return try_program("generate_text", flags)
 
 
 def test_the_program_writes_the_references_table(
@@ -263,6 +267,7 @@ def test_the_program_writes_the_references_table(
         "--max_new_tokens=6",
         f"--out={tmp_path / 'texts.csv'}",
         f"--figure={tmp_path / 'k.png'}",
+        f"--report={tmp_path / 'sweep.html'}",
         "--words=the",
         f"--save_edit={tmp_path / 'edit.json'}",
     ]
@@ -285,7 +290,58 @@ def test_the_program_writes_the_references_table(
     for sentence in [*table["sentence"], *control["sentence"]]:
         assert f"  {sentence!r}" in shown
     assert (tmp_path / "k.png").read_bytes().startswith(b"\x89PNG")
+    page = (tmp_path / "sweep.html").read_text("utf-8")
+    assert f"<dd>{concept}</dd>" in page and page.count('class="written"') == 9
     assert len(UnitEdit.load(tmp_path / "edit.json")) == 5
+
+
+def test_the_program_runs_sentences_for_transport_and_escapes_the_page(
+    expertise: ej.Expertise, concept: str, tiny_gpt2: Model, tmp_path: Path
+) -> None:
+    done = program(
+        f"--model={tiny_gpt2.path}",
+        f"--expertise={expertise.folder.path}",
+        f"--concept={concept}",
+        "--prompt=<script>alert(1)</script>",
+        "--num_units=4",
+        "--edit=transport",
+        "--strength=0.5",
+        "--max_new_tokens=4",
+        "--control=random",
+        f"--out={tmp_path / 'texts.csv'}",
+        f"--report={tmp_path / 'sweep.html'}",
+        f"--save_edit={tmp_path / 'edit.json'}",
+    )
+    assert done.returncode == 0, done.stderr
+    assert pd.read_csv(tmp_path / "texts.csv")["forcing_value"].tolist() == [
+        "transport"
+    ]
+    assert len(pd.read_csv(tmp_path / "texts.control.csv")) == 1
+    page = (tmp_path / "sweep.html").read_text("utf-8")
+    assert "<script" not in page and page.count("&lt;script&gt;alert(1)") >= 2
+    saved = UnitEdit.load(tmp_path / "edit.json")
+    wanted = expertise.transport(concept, tiny_gpt2, k=4, strength=0.5)
+    assert saved.about["select"] == "top" and saved.about["strength"] == 0.5
+    np.testing.assert_allclose(saved.scale, wanted.scale, rtol=1e-3)
+
+
+def test_no_control_where_it_is_not_wanted(
+    expertise: ej.Expertise, concept: str, tiny_gpt2: Model, tmp_path: Path
+) -> None:
+    flags = [
+        f"--model={tiny_gpt2.path}",
+        f"--expertise={expertise.folder.path}",
+        f"--concept={concept}",
+        "--num_units=2,4",
+        "--num_samples=2",
+        "--max_new_tokens=3",
+        f"--out={tmp_path / 'texts.csv'}",
+    ]
+    for more in ("--control=none", "--select=random"):
+        done = program(*flags, more)
+        assert done.returncode == 0, done.stderr
+        assert "control" not in done.stdout
+        assert [path.name for path in tmp_path.iterdir()] == ["texts.csv"]
 
 
 @pytest.mark.parametrize(
