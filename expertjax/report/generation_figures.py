@@ -96,7 +96,8 @@ def sweep_figure(scores: pd.DataFrame, concept: str = "") -> Figure:
         ax.set_ylabel(label, fontsize=9)
         drawing.tidy(ax)
         if ax.get_legend_handles_labels()[1]:
-            ax.legend(fontsize=7.5, frameon=False)
+            beside = {"loc": "center left", "bbox_to_anchor": (1, 0.5)}
+            ax.legend(fontsize=7.5, frameon=False, **beside)
     axes[0].set_ylim(0, 1)
     axes[1].set_ylim(0)
     axes[2].set_xticks(chosen["at"], [str(k) for k in chosen["num_units"]], fontsize=8)

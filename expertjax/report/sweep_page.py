@@ -23,7 +23,7 @@ _COLUMNS = {
     "self_bleu_3": ("Self-BLEU, 3-grams", ".2f"),
     "self_bleu_4": ("Self-BLEU, 4-grams", ".2f"),
 }
-_UNITS = {"none": "none", "control": "at random (control)", "file": "of the file"}
+_UNITS = {"none": "none", "control": "random (control)", "file": "of the file"}
 
 
 class _Text(NamedTuple):

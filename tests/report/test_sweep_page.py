@@ -85,7 +85,7 @@ def test_the_table_says_what_the_scores_say(html: str) -> None:
     body = html[html.index("<tbody>") : html.index("</tbody>")]
     rows = [re.findall(r">([^<>\n]+)</t[hd]>", row) for row in body.split("<tr>")[1:]]
     assert rows[1] == ["5", "top", "14", "0.40", "20.5", "0.20", "0.10"]
-    assert rows[2][1] == "at random (control)"
+    assert rows[2][1] == "random (control)"
     assert rows[3][4] == "n/a"
 
 
@@ -96,7 +96,7 @@ def test_several_prompts_and_no_words_and_no_control() -> None:
     facts = {"model": "tiny", "judge": "tiny"}
     page = render_sweep(texts, scores, facts)
     assert page.count("<h3>seed 0: ") == 2
-    assert "<mark>" not in page and "at random" not in page
+    assert "<mark>" not in page and "units at random" not in page
     assert "With a word:" not in page
 
 
