@@ -1,21 +1,24 @@
 """The façade's functions: what a notebook or a program calls."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from jax.sharding import Mesh
 
 from expertjax.analysis import expertise as analysis
+from expertjax.capturing.moments import require_sentences, unit_moments
 from expertjax.checkpoints.load import Model
 from expertjax.concepts.files import read_concepts
 from expertjax.concepts.pool import ConceptSet, build_concept_set
 from expertjax.generation import generate as generate_room
-from expertjax.generation.interventions import Intervention, make_edit
+from expertjax.generation.interventions import Intervention, make_edits
 from expertjax.generation.settings import GenerateSettings
 from expertjax.home import user_path
 from expertjax.models.unit_edits import UnitEdit
+from expertjax.models.unit_moments import UnitMoments
 from expertjax.scoring import score as scoring_room
 from expertjax.scoring.settings import ScoreSettings
 from expertjax.stores.folder import ResultFolder
@@ -28,13 +31,47 @@ EXAMPLE_CONCEPTS = _ASSETS / "concepts" / "wordnet_topics"
 class Expertise(analysis.Expertise):
     """A result: its tables, and the edits that are made from it."""
 
-    def edit(self, concept: str, **intervention: Any) -> UnitEdit:
-        """Any edit; see `generation.interventions.Intervention` for the arguments.
+    def edit(
+        self, concept: str, model: Model | None = None, **intervention: Any
+    ) -> UnitEdit:
+        """Any edit.
+
+        Args:
+          concept: `group/name`.
+          model: for "gaussian" and "transport", which run the concept's sentences.
+          **intervention: see `generation.interventions.Intervention`.
 
         Raises:
-          InputError: see `generation.interventions.make_edit`.
+          InputError: see `edits`.
         """
-        return make_edit(self, concept, Intervention(**intervention))
+        load = None if model is None else lambda: model
+        return self.edits(concept, [Intervention(**intervention)], load)[0]
+
+    def edits(
+        self,
+        concept: str,
+        interventions: Sequence[Intervention],
+        load: Callable[[], Model] | None = None,
+    ) -> list[UnitEdit]:
+        """Several edits, for which the concept's sentences are run once at most.
+
+        Args:
+          concept: `group/name`.
+          interventions: see there.
+          load: gives the model, if it is needed.
+
+        Raises:
+          InputError: see `generation.interventions.make_edits` and
+            `capturing.moments.unit_moments`.
+        """
+
+        def measure(units: np.ndarray) -> UnitMoments:
+            assert load is not None
+            require_sentences(self.folder)
+            rows, label = self.members(concept)
+            return unit_moments(self.folder, load(), rows, label, units)
+
+        return make_edits(self, concept, interventions, load and measure)
 
     def force(
         self, concept: str, k: int = 50, value: str = "on_p50", **more: Any
@@ -57,12 +94,16 @@ class Expertise(analysis.Expertise):
         return self.edit(concept, edit="aura", num_units=k, **more)
 
     def transport(
-        self, concept: str, k: int = 50, strength: float = 1.0, **more: Any
+        self,
+        concept: str,
+        model: Model,
+        k: int = 50,
+        strength: float = 1.0,
+        **more: Any,
     ) -> UnitEdit:
-        """Maps the responses of the k best units to negatives onto positives'."""
-        return self.edit(
-            concept, edit="transport", num_units=k, strength=strength, **more
-        )
+        """Maps what the k best units do at negatives' tokens onto positives'."""
+        more |= {"edit": "transport", "num_units": k, "strength": strength}
+        return self.edit(concept, model, **more)
 
 
 def load_concepts(

@@ -7,15 +7,12 @@ import numpy as np
 import pandas as pd
 from jax.sharding import Mesh
 
+from expertjax.capturing.again import prepare_again
 from expertjax.capturing.marking import positions_and_responses
-from expertjax.capturing.prepare import Prepared, arrange
-from expertjax.capturing.settings import CaptureSettings
 from expertjax.checkpoints.load import Model
-from expertjax.concepts.pool import ConceptSet
 from expertjax.concepts.spans import NOWHERE, Span, token_spans
 from expertjax.errors import InputError
 from expertjax.jax_settings import jax_settings
-from expertjax.models.sites import UnitTable
 from expertjax.runtime import mesh as meshes
 from expertjax.runtime import processes
 from expertjax.stores import arrays
@@ -89,7 +86,9 @@ def _marked(
     """The token of each unit and sentence, unit by unit."""
     rows, which = np.unique(found.sentence, return_inverse=True)
     which_UxK = which.reshape(found.sentence.shape)
-    prepared, columns = _prepare(folder, model, rows, found.units, mesh)
+    prepared, columns = prepare_again(
+        folder, model, rows, found.units, mesh, _COMPILE_COST
+    )
     positions_UxK, again_UxK = positions_and_responses(prepared, columns, which_UxK)
     _check_responses(folder, found, again_UxK)
     texts = list(prepared.pool.concepts.sentences)
@@ -129,39 +128,6 @@ def _highest(x_N: np.ndarray, k: int) -> np.ndarray:
     """The k rows of highest value, highest first; of equal ones the first."""
     rows = np.flatnonzero(x_N >= np.partition(x_N, -k)[-k])
     return rows[np.argsort(-x_N[rows], kind="stable")[:k]]
-
-
-def _prepare(
-    folder: ResultFolder,
-    model: Model,
-    rows: np.ndarray,
-    units: np.ndarray,
-    mesh: Mesh,
-) -> tuple[Prepared, np.ndarray]:
-    """Some sentences and units of a capture, and where the units stand in its table.
-
-    Raises:
-      InputError: the model or its tokenizer is not that of the capture.
-    """
-    run = folder.read_run()["capture"]
-    names = {field.name for field in dataclasses.fields(CaptureSettings)}
-    settings = CaptureSettings(**{name: run[name] for name in names & run.keys()})
-    table = UnitTable.build(model.sites, model.num_layers, settings.sites)
-    if table.num_units != run["num_units"]:
-        raise InputError(
-            f"{folder.path}: its responses are of {run['num_units']} units, but "
-            f"{model.path} has {table.num_units}: it is another model"
-        )
-    sentences = folder.read_table("sentences").iloc[rows]
-    few, columns = table.keep(units)
-    pool = ConceptSet((), tuple(sentences["text"]), ())
-    prepared = arrange(model, pool, few, settings, mesh, _COMPILE_COST)
-    # Both stand by ascending length, so that one order is the other.
-    if not np.array_equal(prepared.pool.lengths, sentences["n_tokens"]):
-        raise InputError(
-            f"{folder.path}: the tokenizer of {model.path} is not that of the capture"
-        )
-    return prepared, columns
 
 
 def _check_responses(

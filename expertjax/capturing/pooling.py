@@ -41,6 +41,26 @@ def pool_tokens(pooling: Pooling, mask_BxT: Array, z_BxTxF: Array) -> Array:
     raise ValueError(f"unknown pooling {pooling!r}")
 
 
+def token_moments(mask_BxT: Array, z_BxTxF: Array) -> Array:
+    """Mean and variance over the tokens that the mask counts.
+
+    The variance is summed about the mean: the mean of squares less the mean's square
+    loses all of it to rounding where a unit is far from 0.
+
+    Args:
+      mask_BxT: bool; at least one token of each row counts.
+      z_BxTxF: activations.
+
+    Returns:
+      [2, B, F] float32, so that sentences stay with their devices.
+    """
+    z_BxTxF = z_BxTxF.astype(jnp.float32)
+    mask_BxTx1 = mask_BxT[:, :, None]
+    mean_Bx1xF = jnp.mean(z_BxTxF, 1, where=mask_BxTx1, keepdims=True)
+    variance_BxF = jnp.mean((z_BxTxF - mean_Bx1xF) ** 2, 1, where=mask_BxTx1)
+    return jnp.stack([mean_Bx1xF[:, 0], variance_BxF])
+
+
 def pool_every_token(z_BxTxF: Array) -> Array:
     """The maximum over all tokens: one pass over them, where `pool_tokens` takes three.
 

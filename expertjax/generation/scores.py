@@ -8,8 +8,21 @@ import numpy as np
 
 def has_word(texts: Sequence[str], words: Sequence[str]) -> np.ndarray:
     """[N] bool: does a text contain one of the words, as a word of its own?"""
+    return np.array([bool(found) for found in find_words(texts, words)], bool)
+
+
+def find_words(
+    texts: Sequence[str], words: Sequence[str]
+) -> list[list[tuple[int, int]]]:
+    """[N] where one of the words stands in a text, as a word of its own.
+
+    Returns:
+      for each text, (start, end) in characters.
+    """
+    if not words:
+        return [[] for _ in texts]
     pattern = _any_of(words)
-    return np.array([bool(pattern.search(text)) for text in texts], bool)
+    return [[match.span() for match in pattern.finditer(text)] for text in texts]
 
 
 def begins_with_word(

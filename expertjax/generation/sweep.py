@@ -21,6 +21,48 @@ _BLEU_TEXTS = 100
 _BLEU = {"self_bleu_3": 3, "self_bleu_4": 4}
 
 
+@dataclasses.dataclass(frozen=True)
+class Arm:
+    """One edit of a sweep.
+
+    Attributes:
+      edit: None where nothing is edited.
+      is_control: does it edit units at random beside those that were chosen?
+    """
+
+    edit: UnitEdit | None
+    is_control: bool = False
+
+    @property
+    def num_units(self) -> int:
+        """k."""
+        return 0 if self.edit is None else len(self.edit)
+
+    @property
+    def units(self) -> str:
+        """Which units: none, control, how they were selected, or file."""
+        if self.edit is None:
+            return "none"
+        return "control" if self.is_control else self.edit.about.get("select", "file")
+
+
+def score_arms(
+    texts: pd.DataFrame, arms: Sequence[Arm], words: Sequence[str] = ()
+) -> pd.DataFrame:
+    """`score_texts`, with num_units and units of each edit before the rest."""
+    scores = score_texts(texts, words)
+    scores.insert(0, "num_units", [arm.num_units for arm in arms])
+    scores.insert(1, "units", [arm.units for arm in arms])
+    return scores
+
+
+def some_texts(texts: pd.DataFrame, edit: int, count: int = 3) -> list[str]:
+    """A few of an edit's texts: those of the first seeds, of each prompt in turn."""
+    of_edit = texts[texts["edit"] == edit]
+    ordered = of_edit.sort_values(["seed", "prompt"], kind="stable")
+    return list(ordered["sentence"].head(count))
+
+
 def score_texts(texts: pd.DataFrame, words: Sequence[str] = ()) -> pd.DataFrame:
     """What is said of each edit's texts.
 

@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from expertjax.report import drawing
 from expertjax.report.drawing import BLACK, BLUE, GREEN, GREY, ORANGE
 
-_COLOURS = (ORANGE, BLUE)
+_BLEUS = (BLUE, BLACK)
+_MARKERS = {"with_word": "o", "perplexity": "^", "self_bleu_3": "D", "self_bleu_4": "v"}
 _STYLES: tuple[dict[str, Any], ...] = (
     {"color": ORANGE, "marker": "o", "ms": 4},
     {"color": BLUE, "marker": "s", "ms": 4},
@@ -65,28 +66,41 @@ def parity_figure(table: pd.DataFrame, points: pd.DataFrame) -> Figure:
 def sweep_figure(scores: pd.DataFrame, concept: str = "") -> Figure:
     """Share of texts with a word of the concept, perplexity and Self-BLEU over k.
 
+    The control, as many units at random, is drawn beside the units that were chosen.
+
     Args:
-      scores: from `generation.sweep.score_texts`, with a column num_units.
+      scores: from `generation.sweep.score_arms`; a control follows what it controls.
       concept: its name.
     """
-    figure = drawing.blank(4.6)
+    is_control = (scores["units"] == "control").to_numpy()
+    scores = scores.assign(at=np.cumsum(~is_control) - 1)
+    chosen = scores[~is_control]
+    parts: list[tuple[pd.DataFrame, str, dict[str, Any]]] = [(chosen, "", {})]
+    if is_control.any():
+        others = scores[is_control | (scores["units"] == "none").to_numpy()]
+        faint = {"ls": "--", "alpha": 0.55}
+        parts = [(chosen, "chosen", {}), (others, "at random", faint)]
+    figure = drawing.blank(5.2)
     axes = figure.subplots(3, 1, sharex=True)
-    at = np.arange(len(scores))
     rows = (
-        (["with_word"], "share with a word", _COLOURS[:1]),
-        (["perplexity"], "perplexity", (GREEN,)),
-        (["self_bleu_3", "self_bleu_4"], "Self-BLEU", (BLUE, BLACK)),
+        ({"with_word": ""}, "share with a word", (ORANGE,)),
+        ({"perplexity": ""}, "perplexity", (GREEN,)),
+        ({"self_bleu_3": "3-grams", "self_bleu_4": "4-grams"}, "Self-BLEU", _BLEUS),
     )
     for ax, (columns, label, colours) in zip(axes, rows, strict=True):
-        for name, colour, marker in zip(columns, colours, ("o", "s"), strict=False):
-            if name in scores:
-                ax.plot(at, scores[name], marker=marker, color=colour, ms=4, label=name)
+        for (name, grams), colour in zip(columns.items(), colours, strict=True):
+            for table, which, style in parts if name in scores else ():
+                names = ", ".join(filter(None, (grams, which))) or None
+                look = {"color": colour, "marker": _MARKERS[name], "ms": 4} | style
+                ax.plot(table["at"], table[name], label=names, **look)
         ax.set_ylabel(label, fontsize=9)
         drawing.tidy(ax)
+        if ax.get_legend_handles_labels()[1]:
+            beside = {"loc": "center left", "bbox_to_anchor": (1, 0.5)}
+            ax.legend(fontsize=7.5, frameon=False, **beside)
     axes[0].set_ylim(0, 1)
     axes[1].set_ylim(0)
-    axes[2].legend(fontsize=7.5, frameon=False)
-    axes[2].set_xticks(at, [str(k) for k in scores["num_units"]], fontsize=8)
+    axes[2].set_xticks(chosen["at"], [str(k) for k in chosen["num_units"]], fontsize=8)
     axes[2].set_xlabel(
         f"units edited for {concept}, k" if concept else "k", parse_math=False
     )

@@ -11,6 +11,7 @@ from expertjax.report import pack
 from expertjax.report.data import ReportData
 from expertjax.report.limits import Limits
 from expertjax.report.payload import model_payload
+from expertjax.report.rendering import sources, templates
 
 # In this order: what is defined at the top level is used by what comes after.
 _SCRIPTS = (
@@ -54,7 +55,7 @@ def render(parts: Sequence[ModelPart], comparison: dict[str, Any] | None = None)
       parts: of one model or several.
       comparison: see `comparison.compare`, if there are several.
     """
-    environment = _environment()
+    environment = templates()
     script = _script(environment)
     index = {"models": [part.name for part in parts], "comparison": comparison}
     several = comparison is not None
@@ -64,7 +65,7 @@ def render(parts: Sequence[ModelPart], comparison: dict[str, Any] | None = None)
         title=title,
         scope=scope,
         has_held_out=any(part.has_held_out for part in parts),
-        style=Markup(_sources(environment, "css", _STYLES)),
+        style=Markup(sources(environment, "css", _STYLES)),
         script=Markup(script),
         script_digest=pack.digest(script),
         library=pack.chart_library(),
@@ -75,25 +76,5 @@ def render(parts: Sequence[ModelPart], comparison: dict[str, Any] | None = None)
 
 def _script(environment: jinja2.Environment) -> str:
     """One script of its own scope, made of all files."""
-    sources = _sources(environment, "js", _SCRIPTS)
-    return f'"use strict";\n(() => {{\n{sources}\n}})();\n'
-
-
-def _sources(environment: jinja2.Environment, kind: str, names: Sequence[str]) -> str:
-    """Files as they are: they are no templates and hold no data."""
-    assert environment.loader is not None
-    texts = [
-        environment.loader.get_source(environment, f"{kind}/{name}.{kind}")[0]
-        for name in names
-    ]
-    return "\n".join(texts)
-
-
-def _environment() -> jinja2.Environment:
-    return jinja2.Environment(
-        loader=jinja2.PackageLoader("expertjax.report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    source = sources(environment, "js", _SCRIPTS)
+    return f'"use strict";\n(() => {{\n{source}\n}})();\n'

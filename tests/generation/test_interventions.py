@@ -2,8 +2,8 @@
 
 import copy
 import dataclasses
+import re
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +14,11 @@ import expertjax as ej
 from expertjax.checkpoints.load import Model, load_model
 from expertjax.errors import InputError
 from expertjax.generation.generate import generate
+from expertjax.generation.interventions import Intervention
 from expertjax.generation.table import COLUMNS
 from expertjax.models.unit_edits import UnitEdit
 from tests.capturing.tiny_concepts import SEQ_LEN, tiny_concept_set
-from tests.data import REPOSITORY
+from tests.programs import try_program
 from tests.tiny_models import make_tiny_gpt2
 
 
@@ -95,31 +96,84 @@ def test_the_affine_maps_are_those_of_their_papers(
     np.testing.assert_allclose(
         aura.scale, 1 - 2 * np.maximum(metric("auroc") - 0.5, 0), rtol=1e-6
     )
-    gauss = expertise.edit(concept, edit="gaussian", num_units=6)
-    moved = gauss.scale * metric("off_mean") + gauss.shift
-    np.testing.assert_allclose(moved, metric("on_mean"), rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(
-        gauss.scale * metric("off_std"), metric("on_std"), rtol=1e-5, atol=1e-6
-    )
 
 
-def test_transport_is_the_least_squares_line(
-    expertise: ej.Expertise, concept: str
-) -> None:
-    edit = expertise.transport(concept, k=3)
+OVER_TOKENS = (
+    Intervention(edit="gaussian", num_units=6),
+    Intervention(edit="force", num_units=2),
+    Intervention(edit="transport", num_units=3, select="random"),
+    Intervention(edit="transport", num_units=3, select="random", strength=0.5),
+    Intervention(edit="transport", num_units=0),
+)
+
+
+@pytest.fixture(scope="module")
+def moved(expertise: ej.Expertise, tiny_gpt2: Model) -> list[UnitEdit]:
+    """The edits of `OVER_TOKENS`, for which the sentences are run once."""
+    runs: list[int] = []
+
+    def load() -> Model:
+        runs.append(1)
+        return tiny_gpt2
+
+    edits = expertise.edits(expertise.concepts["concept"][0], OVER_TOKENS, load)
+    assert len(runs) == 1
+    return edits
+
+
+def activations(
+    expertise: ej.Expertise, concept: str, model: Model, edit: UnitEdit
+) -> dict[int, list[np.ndarray]]:
+    """[T, K] of each sentence, by label: what edited units do at every token."""
     rows, label = expertise.members(concept)
-    x = expertise.responses(numbers(expertise, edit)).astype(float)
-    count = int(min(label.sum(), (1 - label).sum()))
+    text = expertise.folder.read_table("sentences")["text"].iloc[rows]
+    units = numbers(expertise, edit)
+    table = ej.token_activations(model, list(text), units)
+    found: dict[int, list[np.ndarray]] = {0: [], 1: []}
+    for row, of_text in table.groupby("text"):
+        wide = of_text.pivot(index="position", columns="unit", values="activation")
+        found[label[row]].append(wide[units].to_numpy(float))
+    return found
+
+
+def test_gaussian_makes_of_negatives_tokens_those_of_positives(
+    expertise: ej.Expertise, concept: str, tiny_gpt2: Model, moved: list[UnitEdit]
+) -> None:
+    edit = moved[0]
+    found = activations(expertise, concept, tiny_gpt2, edit)
+    negatives, positives = (np.concatenate(found[label]) for label in (0, 1))
+    after = edit.scale * negatives + edit.shift
+    for of in (np.mean, np.std):
+        np.testing.assert_allclose(of(after, 0), of(positives, 0), rtol=1e-3, atol=1e-5)
+    assert edit.about["over_tokens_of"] == sum(map(len, found.values()))
+
+
+def test_transport_is_the_least_squares_line_through_means(
+    expertise: ej.Expertise, concept: str, tiny_gpt2: Model, moved: list[UnitEdit]
+) -> None:
+    edit, half = moved[2:4]
+    found = activations(expertise, concept, tiny_gpt2, edit)
+    means = [np.array([z_TxK.mean(0) for z_TxK in found[label]]) for label in (0, 1)]
+    count = min(map(len, means))
     ranks = (np.arange(count) + 0.5) / count
     for i in range(3):
-        a, b = (np.quantile(x[rows[label == c], i], ranks) for c in (0, 1))
+        a, b = (np.quantile(mean_nxK[:, i], ranks) for mean_nxK in means)
         slope, offset = np.polyfit(a, b, 1)
         np.testing.assert_allclose(
-            [edit.scale[i], edit.shift[i]], [slope, offset], rtol=1e-4, atol=1e-6
+            [edit.scale[i], edit.shift[i]], [slope, offset], rtol=1e-3, atol=1e-5
         )
-    half = expertise.transport(concept, k=3, strength=0.5)
     np.testing.assert_allclose(half.scale, 0.5 + 0.5 * edit.scale)
     np.testing.assert_allclose(half.shift, 0.5 * edit.shift)
+
+
+def test_the_model_is_needed_only_for_edits_over_tokens(
+    expertise: ej.Expertise, concept: str, moved: list[UnitEdit]
+) -> None:
+    assert [len(edit) for edit in moved] == [6, 2, 3, 3, 0]
+    alone = expertise.edit(concept, edit="force", num_units=2)
+    np.testing.assert_array_equal(moved[1].shift, alone.shift)
+    with pytest.raises(InputError, match="gaussian and transport need the model"):
+        expertise.edit(concept, edit="transport")
 
 
 def test_what_cannot_be_is_refused(expertise: ej.Expertise, concept: str) -> None:
@@ -131,6 +185,8 @@ def test_what_cannot_be_is_refused(expertise: ej.Expertise, concept: str) -> Non
         expertise.force(concept, value="on_p51")
     with pytest.raises(InputError, match="--edit=push: expected one of force"):
         expertise.edit(concept, edit="push")
+    with pytest.raises(InputError, match=r"--edit=damp needs --strength, the factor"):
+        expertise.edit(concept, edit="damp")
 
 
 def test_an_edit_is_kept_in_a_file(
@@ -195,8 +251,7 @@ def test_an_empty_prompt_needs_a_token_to_begin_with(tiny_gpt2: Model) -> None:
 
 
 def program(*flags: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "binaries.generate_text", *flags]
-    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    return try_program("generate_text", flags)
 
 
 def test_the_program_writes_the_references_table(
@@ -212,6 +267,7 @@ def test_the_program_writes_the_references_table(
         "--max_new_tokens=6",
         f"--out={tmp_path / 'texts.csv'}",
         f"--figure={tmp_path / 'k.png'}",
+        f"--report={tmp_path / 'sweep.html'}",
         "--words=the",
         f"--save_edit={tmp_path / 'edit.json'}",
     ]
@@ -220,9 +276,73 @@ def test_the_program_writes_the_references_table(
     table = pd.read_csv(tmp_path / "texts.csv")
     assert tuple(table.columns) == COLUMNS and len(table) == 6
     assert table["num_units"].tolist() == [0, 0, 0, 5, 5, 5]
+    control = pd.read_csv(tmp_path / "texts.control.csv")  # apart: who reads the other
+    assert tuple(control.columns) == COLUMNS and len(control) == 3  # expects none
+    assert control["num_units"].tolist() == [5, 5, 5]
+    assert control["mean_metric"][0] < table["mean_metric"][5]
+    headings = re.findall(r"^k = (\d+), ([\w ,]+): with a word", done.stdout, re.M)
+    assert headings == [
+        ("0", "nothing edited"),
+        ("5", "top units"),
+        ("5", "units at random, the control"),
+    ]
+    shown = [line for line in done.stdout.splitlines() if line.startswith("  ")]
+    for sentence in [*table["sentence"], *control["sentence"]]:
+        assert f"  {sentence!r}" in shown
     assert (tmp_path / "k.png").read_bytes().startswith(b"\x89PNG")
+    page = (tmp_path / "sweep.html").read_text("utf-8")
+    assert f"<dd>{concept}</dd>" in page and page.count('class="written"') == 9
     edit = UnitEdit.load(tmp_path / "edit.json")
     assert len(edit) == 5 and edit.about["concept"] == concept
+
+
+def test_the_program_runs_sentences_for_transport_and_escapes_the_page(
+    expertise: ej.Expertise, concept: str, tiny_gpt2: Model, tmp_path: Path
+) -> None:
+    done = program(
+        f"--model={tiny_gpt2.path}",
+        f"--expertise={expertise.folder.path}",
+        f"--concept={concept}",
+        "--prompt=<script>alert(1)</script>",
+        "--num_units=4",
+        "--edit=transport",
+        "--strength=0.5",
+        "--max_new_tokens=4",
+        "--control=random",
+        f"--out={tmp_path / 'texts.csv'}",
+        f"--report={tmp_path / 'sweep.html'}",
+        f"--save_edit={tmp_path / 'edit.json'}",
+    )
+    assert done.returncode == 0, done.stderr
+    assert pd.read_csv(tmp_path / "texts.csv")["forcing_value"].tolist() == [
+        "transport"
+    ]
+    assert len(pd.read_csv(tmp_path / "texts.control.csv")) == 1
+    page = (tmp_path / "sweep.html").read_text("utf-8")
+    assert "<script" not in page and page.count("&lt;script&gt;alert(1)") >= 2
+    saved = UnitEdit.load(tmp_path / "edit.json")
+    wanted = expertise.transport(concept, tiny_gpt2, k=4, strength=0.5)
+    assert saved.about["select"] == "top" and saved.about["strength"] == 0.5
+    np.testing.assert_allclose(saved.scale, wanted.scale, rtol=1e-3)
+
+
+def test_no_control_where_it_is_not_wanted(
+    expertise: ej.Expertise, concept: str, tiny_gpt2: Model, tmp_path: Path
+) -> None:
+    flags = [
+        f"--model={tiny_gpt2.path}",
+        f"--expertise={expertise.folder.path}",
+        f"--concept={concept}",
+        "--num_units=2,4",
+        "--num_samples=2",
+        "--max_new_tokens=3",
+        f"--out={tmp_path / 'texts.csv'}",
+    ]
+    for more in ("--control=none", "--select=random"):
+        done = program(*flags, more)
+        assert done.returncode == 0, done.stderr
+        assert "control" not in done.stdout
+        assert [path.name for path in tmp_path.iterdir()] == ["texts.csv"]
 
 
 @pytest.mark.parametrize(
@@ -233,6 +353,8 @@ def test_the_program_writes_the_references_table(
         (["--num_units=many"], "--num_units=many: expected whole numbers"),
         (["--max_new_tokens=500"], "only 64 positions"),
         (["--top_p=0"], "--top_p=0.0: expected more than 0"),
+        (["--edit=damp"], "--edit=damp needs --strength, the factor"),
+        (["--control=random", "--concept="], "--control=random needs --concept"),
     ],
 )
 def test_the_program_refuses_in_one_line(

@@ -8,9 +8,10 @@ import re
 import pytest
 
 from expertjax.report import page as page_room
-from expertjax.report import payload
+from expertjax.report import payload, sweep_page
 from expertjax.report.limits import limits_for
 from expertjax.report.page import model_part, render
+from expertjax.report.rendering import templates
 from tests.report.conftest import make_units
 from tests.report.packed import Reader, model_of, unpack
 
@@ -105,10 +106,11 @@ def test_words_name_held_out_where_it_is(make_data, held_out):
 
 
 def test_scripts_are_all_used():
-    folder = page_room._environment().loader.list_templates()
+    folder = templates().loader.list_templates()
     scripts = {f"js/{name}.js" for name in page_room._SCRIPTS}
-    styles = {f"css/{name}.css" for name in page_room._STYLES}
-    assert scripts | styles | {"page.html", "about.html"} == set(folder)
+    styles = {f"css/{name}.css" for name in (*page_room._STYLES, *sweep_page.STYLES)}
+    pages = {"page.html", "about.html", "sweep.html"}
+    assert scripts | styles | pages == set(folder)
 
 
 def test_many_concepts_stay_small(make_data):

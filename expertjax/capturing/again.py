@@ -1,0 +1,60 @@
+"""Some sentences and units of a finished capture, to be run once more."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from jax.sharding import Mesh
+
+from expertjax.capturing.prepare import Prepared, arrange
+from expertjax.capturing.settings import CaptureSettings
+from expertjax.checkpoints.load import Model
+from expertjax.concepts.pool import ConceptSet
+from expertjax.errors import InputError
+from expertjax.models.sites import UnitTable
+from expertjax.stores.folder import ResultFolder
+
+
+def prepare_again(
+    folder: ResultFolder,
+    model: Model,
+    rows: np.ndarray,
+    units: np.ndarray,
+    mesh: Mesh,
+    compile_cost: int = 1,
+    **changes: Any,
+) -> tuple[Prepared, np.ndarray]:
+    """Sentences and units of a capture, and where the units stand in its table.
+
+    Args:
+      folder: of the capture, or of a scoring of it.
+      model: that of the capture.
+      rows: of the pool, ascending.
+      units: [K] unit numbers.
+      mesh: of this process's group.
+      compile_cost: see `arrange`.
+      **changes: of the capture's settings.
+
+    Raises:
+      InputError: the model or its tokenizer is not that of the capture.
+    """
+    run = folder.read_run()["capture"]
+    names = {field.name for field in dataclasses.fields(CaptureSettings)}
+    given = {name: run[name] for name in names & run.keys()}
+    settings = CaptureSettings(**(given | changes))
+    table = UnitTable.build(model.sites, model.num_layers, settings.sites)
+    if table.num_units != run["num_units"]:
+        raise InputError(
+            f"{folder.path}: its responses are of {run['num_units']} units, but "
+            f"{model.path} has {table.num_units}: it is another model"
+        )
+    sentences = folder.read_table("sentences").iloc[rows]
+    few, columns = table.keep(units)
+    pool = ConceptSet((), tuple(sentences["text"]), ())
+    prepared = arrange(model, pool, few, settings, mesh, compile_cost)
+    # Both stand by ascending length, so that one order is the other.
+    if not np.array_equal(prepared.pool.lengths, sentences["n_tokens"]):
+        raise InputError(
+            f"{folder.path}: the tokenizer of {model.path} is not that of the capture"
+        )
+    return prepared, columns

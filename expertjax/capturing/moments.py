@@ -1,0 +1,113 @@
+"""What units do at every token of a concept's sentences: means and variances."""
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from tqdm import tqdm
+
+from expertjax.capturing.again import prepare_again
+from expertjax.capturing.pooling import token_moments
+from expertjax.capturing.prepare import Prepared
+from expertjax.capturing.steps import Steps, jit_forward
+from expertjax.checkpoints.load import Model, params_digest
+from expertjax.errors import InputError
+from expertjax.jax_settings import jax_settings
+from expertjax.models.family import Output
+from expertjax.models.unit_moments import UnitMoments
+from expertjax.runtime import mesh as meshes
+from expertjax.runtime import stopping
+from expertjax.stores.folder import ResultFolder
+from expertjax.typing import Array
+
+
+@jax_settings()
+def unit_moments(
+    folder: ResultFolder,
+    model: Model,
+    rows: np.ndarray,
+    label: np.ndarray,
+    units: np.ndarray,
+    mesh: Mesh | None = None,
+) -> UnitMoments:
+    """Runs sentences of a result once more, for what its responses do not tell.
+
+    Only means and variances leave the device. The tokens are those that the capture
+    counted; with `--compat=selfcond`, those of the sentence without its padding.
+
+    Args:
+      folder: a result with its table of sentences.
+      model: that of the result.
+      rows: [N] of `sentences.parquet`.
+      label: [N] 1 for positives, 0 for negatives.
+      units: [K] unit numbers.
+      mesh: defaults to all devices on the data axis.
+
+    Raises:
+      InputError: see `require_sentences`; or the model or its tokenizer is not that
+        of the result.
+      Stopped: SIGTERM has arrived.
+    """
+    require_sentences(folder)
+    _check_weights(folder, model)
+    mesh = mesh or meshes.make_mesh()
+    order = np.argsort(rows, kind="stable")  # as they stand in the pool, by length
+    prepared, columns = prepare_again(
+        folder, model, rows[order], units, mesh, compat=""
+    )
+    mean = np.empty((len(rows), len(units)), np.float32)
+    variance = np.empty_like(mean)
+    num_tokens = np.empty(len(rows), np.int64)
+    steps = Steps(prepared, _moments_step(prepared, columns))
+    blocks = prepared.plan.blocks()
+    steps.prepare(prepared.plan.shapes(blocks))
+    with tqdm(total=len(rows), unit="sentence", desc="activations at tokens") as bar:
+        for block in blocks:
+            for batch in prepared.plan.batches(prepared.pool, *block):
+                there, count = slice(*batch.rows), batch.rows[1] - batch.rows[0]
+                mean[there], variance[there] = meshes.local(steps(batch))[:, :count]
+                num_tokens[there] = batch.pooled[:count].sum(1)
+                bar.update(count)
+                stopping.check_alone()
+    return UnitMoments(label[order], num_tokens, mean, variance)
+
+
+def require_sentences(folder: ResultFolder) -> None:
+    """Raises InputError where the sentences of a result cannot be run again."""
+    if "import" in folder.read_run():
+        raise InputError(
+            f"{folder.path}: gaussian and transport need what units do at every token "
+            "of the concept's sentences, but it was imported: its files hold pooled "
+            "responses only and do not say how sentences were run; make a result with "
+            "find_experts"
+        )
+
+
+def _check_weights(folder: ResultFolder, model: Model) -> None:
+    capture = folder.read_run()["capture"]
+    if capture["weights_sha256"] != params_digest(model.params):
+        raise InputError(
+            f"{folder.path}: is the result of {capture['model']}, whose weights (or "
+            f"dtype) are not those of {model.path}"
+        )
+
+
+def _moments_step(prepared: Prepared, columns: np.ndarray) -> Any:
+    """[2, B, K] float32: means, and behind them variances."""
+
+    def finish(output: Output, _: Array) -> Array:
+        parts = [
+            prepared.table.gather(
+                {site: z_Lx2xBxF[:, i] for site, z_Lx2xBxF in output.pooled.items()}
+            )
+            for i in range(2)
+        ]
+        return jnp.stack(parts)[:, :, columns]
+
+    return jit_forward(
+        prepared,
+        lambda mask_BxT: lambda z_BxTxF: token_moments(mask_BxT, z_BxTxF),
+        finish,
+        meshes.replicated(prepared.mesh),
+    )
