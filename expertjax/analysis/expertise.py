@@ -15,6 +15,9 @@ from expertjax.stores import arrays, paths
 from expertjax.stores.folder import ResultFolder
 
 _UNIT = ["unit", "site", "layer", "index", "module"]
+_WRITES = [
+    "unit", "side", "rank", "token", "token_id", "effect", "deviations", "factor",
+]  # fmt: skip
 _EXCITED = ["unit", "rank", "sentence", "response", "start", "end", "token", "text"]
 
 
@@ -81,6 +84,20 @@ class Expertise:
         text = self.folder.read_table("sentences")["text"]
         table = self.folder.read_table("excited")
         return table.assign(text=text.iloc[table["sentence"]].to_numpy())
+
+    @functools.cached_property
+    def writes(self) -> pd.DataFrame:
+        """The tokens that each unit of `intervals` promotes and suppresses directly.
+
+        Returns:
+          unit, side ("promoted", "suppressed"), rank (from 1), token, token_id, effect,
+          deviations, factor: see `capturing.writes.direct_effect`. Units without a
+          direct effect have no rows; empty for encoders, and where the result was made
+          without this table.
+        """
+        if not self.folder.has_table("writes"):
+            return pd.DataFrame(columns=_WRITES)
+        return self.folder.read_table("writes")
 
     @functools.cached_property
     def _ends(self) -> pd.DataFrame:

@@ -18,7 +18,7 @@ FORMAT_VERSION = 3
 AT_FIRST = "at_first_token"  # a column that `units.parquet` may have
 TABLES = (
     "units", "sentences", "dropped", "memberships", "concepts", "null", "experts",
-    "excited",
+    "excited", "writes",
 )  # fmt: skip
 
 
