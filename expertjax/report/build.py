@@ -87,7 +87,8 @@ def report_data(
         null=expertise.null,
         ap_CxU=ap_CxU,
         experts=experts,
-        sentences=gather_sentences(expertise, experts, limits),
+        sentences=gather_sentences(expertise, experts, ap_CxU, limits),
+        writes=expertise.writes if expertise.folder.has_table("writes") else None,
     )
 
 

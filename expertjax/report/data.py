@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from expertjax.errors import join_problems
+from expertjax.report.spread import Spread
 
 _UNIT_COLUMNS = ("unit", "site", "layer", "index", "module")
 _CONCEPT_COLUMNS = (
@@ -35,12 +36,17 @@ class Sentences:
       missed: concept -> the positives that excite its best unit least, lowest first:
         sentence, response.
       members: who is labelled how: concept, sentence, label (1 positive, 0 negative).
+      own: unit -> the sentences of its best concept that excite it most: sentence,
+        response, rank among all that are labelled.
+      spreads: unit -> its responses to its best concepts, counted.
     """
 
     texts: pd.Series
     excited: dict[int, pd.DataFrame]
     missed: dict[str, pd.DataFrame]
     members: pd.DataFrame
+    own: dict[int, pd.DataFrame] = dataclasses.field(default_factory=dict)
+    spreads: dict[int, Spread] = dataclasses.field(default_factory=dict)
 
     @staticmethod
     def none() -> "Sentences":
@@ -81,6 +87,8 @@ class ReportData:
     # computed) and, in all tables or in none, ap_heldout.
     experts: dict[str, pd.DataFrame]
     sentences: Sentences
+    # What units write: see `Expertise.writes`. None: it was not computed.
+    writes: pd.DataFrame | None = None
 
     def __post_init__(self) -> None:
         problems = [
@@ -164,8 +172,8 @@ class ReportData:
 
     def _sentence_problems(self) -> Iterator[str]:
         known = set(self.sentences.texts.index)
-        shown = [*self.sentences.excited.items(), *self.sentences.missed.items()]
-        for of, table in shown:
+        kinds = (self.sentences.excited, self.sentences.own, self.sentences.missed)
+        for of, table in (item for kind in kinds for item in kind.items()):
             absent = set(table["sentence"]) - known
             if absent:
                 yield f"sentences of {of!r}: no text of sentence {min(absent)}"

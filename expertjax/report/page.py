@@ -15,7 +15,7 @@ from expertjax.report.payload import model_payload
 # In this order: what is defined at the top level is used by what comes after.
 _SCRIPTS = (
     "dom", "format", "route", "store", "table", "chart", "sentences", "search",
-    "overview", "concept", "unit", "map", "compare", "main",
+    "overview", "concept", "spread", "writes", "unit", "map", "compare", "main",
 )  # fmt: skip
 _STYLES = ("colours", "page", "tables")
 
