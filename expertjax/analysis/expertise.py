@@ -16,7 +16,7 @@ from expertjax.stores.folder import ResultFolder
 
 _UNIT = ["unit", "site", "layer", "index", "module"]
 _WRITES = [
-    "unit", "side", "rank", "token", "token_id", "effect", "deviations", "factor",
+    "unit", "side", "rank", "token", "token_id", "effect", "deviations", "sign",
 ]  # fmt: skip
 _EXCITED = ["unit", "rank", "sentence", "response", "start", "end", "token", "text"]
 
@@ -91,7 +91,8 @@ class Expertise:
 
         Returns:
           unit, side ("promoted", "suppressed"), rank (from 1), token, token_id, effect,
-          deviations, factor: see `capturing.writes.direct_effect`. Units without a
+          deviations, sign: see `capturing.writes.direct_effect`; where sign is -1, the
+          unit does the opposite at the tokens that excite it most. Units without a
           direct effect have no rows; empty for encoders, and where the result was made
           without this table.
         """

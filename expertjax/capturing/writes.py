@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from jax.sharding import Mesh
 
+from expertjax.capturing.factors import product_signs
 from expertjax.checkpoints.load import Model
 from expertjax.errors import InputError
 from expertjax.jax_settings import jax_settings
@@ -26,7 +27,7 @@ _SIDES = ("promoted", "suppressed")
 _TYPES = {
     "unit": np.int32, "side": str, "rank": np.int32, "token": str,
     "token_id": np.int32, "effect": np.float32, "deviations": np.float32,
-    "factor": bool,
+    "sign": np.int8,
 }  # fmt: skip
 _CHUNK = 128  # units whose effects on all tokens are there at a time
 
@@ -59,9 +60,10 @@ def direct_effect(
       unit, side ("promoted" or "suppressed"), rank (from 1), token (its text, with the
       space that it may begin with), token_id, effect (of one unit of activation on the
       logit, before the last norm's division), deviations (the effect, in standard
-      deviations of the unit's effects on all tokens, from their mean), factor (another
-      unit is multiplied with this one: where that is negative, the sides change
-      places). Units that have no direct effect (queries, keys, values) have no rows.
+      deviations of the unit's effects on all tokens, from their mean), sign (1; 0 of
+      units that another one is multiplied with: where their product is negative, the
+      sides change places). Units that have no direct effect (queries, keys, values)
+      have no rows.
 
     Raises:
       InputError: there is no such unit, or the model has no output layer that reads its
@@ -83,6 +85,9 @@ def direct_effect(
 @jax_settings()
 def write_writes(folder: ResultFolder, model: Model, mesh: Mesh | None = None) -> None:
     """Writes `writes.parquet`: `direct_effect` of the units of `experts.parquet`.
+
+    The `sign` of factors of a product is that of the product at the tokens that excite
+    them most, where `excited.parquet` is there and they agree (`product_signs`).
 
     Of models that are not causal, or have no output layer, the table is empty. All
     processes of a job call this. Nothing happens where the table is there already.
@@ -110,6 +115,9 @@ def write_writes(folder: ResultFolder, model: Model, mesh: Mesh | None = None) -
     if model.readout is not None:
         mesh = mesh or meshes.make_mesh()
         effects = _effects(model, model.readout, table, units, TOKENS, mesh)
+        factors = np.unique(effects["unit"][effects["sign"] == 0])
+        signs = product_signs(folder, model, model.readout, table, factors, mesh)
+        effects["sign"] += effects["unit"].map(signs).fillna(0).astype(np.int8)
     if processes.is_first():
         folder.write_table("writes", effects)
 
@@ -156,7 +164,7 @@ def _effects(
                 step(params, texts.known_V, *where)
             )
             columns = _columns(some, token, effect, deviations, texts) | {
-                "factor": readout.is_factor(site)
+                "sign": int(not readout.is_factor(site))
             }
             parts.append(pd.DataFrame(columns).astype(_TYPES))
     place = {unit: n for n, unit in enumerate(units.tolist())}

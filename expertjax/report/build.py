@@ -89,6 +89,7 @@ def report_data(
         experts=experts,
         sentences=gather_sentences(expertise, experts, ap_CxU, limits),
         writes=expertise.writes if expertise.folder.has_table("writes") else None,
+        writers=frozenset(expertise.intervals["unit"].tolist()),
     )
 
 

@@ -89,6 +89,8 @@ class ReportData:
     sentences: Sentences
     # What units write: see `Expertise.writes`. None: it was not computed.
     writes: pd.DataFrame | None = None
+    # The units for which it was; those without rows in `writes` have no direct effect.
+    writers: frozenset[int] = frozenset()
 
     def __post_init__(self) -> None:
         problems = [

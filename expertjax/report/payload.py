@@ -215,11 +215,11 @@ def _spread(spread: Spread | None) -> dict[str, Any] | None:
     return {"range": ends, "counts": spread.counts.tolist()}
 
 
-def _writes(data: ReportData, shown: np.ndarray) -> dict[str, Any] | None:
+def _writes(data: ReportData, shown: list[int]) -> dict[str, Any] | None:
     """What units with a page promote and suppress; None if it was not computed.
 
-    Each text stands once. A unit has nothing, or as many promoted tokens as, after
-    them, suppressed ones.
+    Each text stands once. A unit has as many promoted tokens as, after them, suppressed
+    ones; none where it has no direct effect, and None where that was not computed.
     """
     if data.writes is None:
         return None
@@ -227,14 +227,17 @@ def _writes(data: ReportData, shown: np.ndarray) -> dict[str, Any] | None:
     text_of = table.drop_duplicates("token_id").set_index("token_id")["token"]
     place = pd.Series(np.arange(len(text_of)), index=text_of.index)
     rows = dict(list(table.groupby("unit")))
-    of = [rows.get(int(unit), table.iloc[:0]) for unit in shown]
+    of = [rows.get(unit, table.iloc[:0]) for unit in shown]
     return {
         "texts": text_of.tolist(),
         "any": len(data.writes) > 0,
-        "token": [place.loc[t["token_id"]].tolist() for t in of],
+        "token": [
+            place.loc[t["token_id"]].tolist() if unit in data.writers else None
+            for unit, t in zip(shown, of, strict=True)
+        ],
         "effect": [[float(f"{x:.3g}") for x in t["effect"]] for t in of],
         "deviations": [numbers(t["deviations"], 1) for t in of],
-        "factor": [bool(t["factor"].any()) for t in of],
+        "sign": [int(t["sign"].iloc[0]) if len(t) else 0 for t in of],
     }
 
 

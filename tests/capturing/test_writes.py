@@ -21,7 +21,7 @@ from tests.programs import contents
 from tests.tiny_models import byte_level_bpe, make_tiny, make_tiny_bert, make_tiny_gpt2
 
 COLUMNS = [
-    "unit", "side", "rank", "token", "token_id", "effect", "deviations", "factor",
+    "unit", "side", "rank", "token", "token_id", "effect", "deviations", "sign",
 ]  # fmt: skip
 
 
@@ -63,17 +63,61 @@ def test_rows_are_the_extremes(tiny_gpt2: Model, monkeypatch: Any) -> None:
         assert [name.replace("Ġ", " ") for name in names] == list(rows["token"])
 
 
-def test_a_factor_of_a_product_is_told(tmp_path: Path) -> None:
-    sizes = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1}
-    sizes |= {"num_attention_heads": 2, "vocab_size": 300}
-    folder = make_tiny(tmp_path / "tiny", "LlamaForCausalLM", **sizes)
-    model = load_model(str(folder))
-    names = ("mlp.gate_proj", "mlp.up_proj", "mlp.down_proj")
-    units = [unit_of(model, name, 0, 3) for name in names]
+@pytest.fixture(scope="module", params=["LlamaForCausalLM", "Phi3ForCausalLM"])
+def gated(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model whose MLP multiplies; Phi-3 has both factors in one site."""
+    sizes = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2}
+    sizes |= {"num_attention_heads": 2, "vocab_size": 300, "pad_token_id": 0}
+    return make_tiny(tmp_path_factory.mktemp("gated") / "tiny", request.param, **sizes)
+
+
+def factors(model: Model, layer: int, index: int) -> list[int]:
+    if model.family.name == "phi3":
+        return [
+            unit_of(model, "mlp.gate_up_proj", layer, i) for i in (index, index + 24)
+        ]
+    names = ("mlp.gate_proj", "mlp.up_proj")
+    return [unit_of(model, name, layer, index) for name in names]
+
+
+def test_both_factors_write_the_row(gated: Path) -> None:
+    model = load_model(str(gated))
+    units = [*factors(model, 0, 3), unit_of(model, "mlp.down_proj", 0, 3)]
     table = ej.direct_effect(model, units, k=2).set_index("unit")
-    assert [bool(table["factor"][unit].all()) for unit in units] == [True, True, False]
+    assert [set(table["sign"][unit]) for unit in units] == [{0}, {0}, {1}]
     gate, up, down = (list(table["token_id"][unit]) for unit in units)
     assert gate == up != down
+
+
+def test_factors_have_the_sign_of_their_product(gated: Path, tmp_path: Path) -> None:
+    settings = ej.FindSettings(
+        capture=CaptureSettings(seq_len=16, skip_first=1),
+        score=ScoreSettings(bootstrap_resamples=20, bootstrap_top=20),
+    )
+    concepts = write_tiny_concepts(tmp_path / "concepts")
+    [folder] = ej.find_experts([str(gated)], concepts, tmp_path / "out", settings)
+    model, expertise = load_model(str(gated)), ej.Expertise(folder)
+    signs = expertise.writes.drop_duplicates("unit").set_index("unit")["sign"]
+    excited = expertise.excited
+    seen = set()
+    for unit, where in expertise.units.iloc[signs.index].iterrows():
+        if where["site"] not in ("mlp.gate_proj", "mlp.up_proj", "mlp.gate_up_proj"):
+            assert signs[unit] == 1
+            continue
+        both = factors(model, where["layer"], where["index"] % 24)
+        texts = list(excited[excited["unit"] == unit].nsmallest(3, "rank")["text"])
+        table = ej.token_activations(model, texts, both)
+        table = table[table["position"] > 0]
+        found = set()
+        for _, of_text in table.groupby("text"):
+            own = of_text[of_text["unit"] == unit]
+            at = own["position"].iloc[own["activation"].argmax()]
+            # The activation function, silu, keeps the gate's sign.
+            values = of_text[of_text["position"] == at]["activation"]
+            found.add(int(np.sign(values).prod()))
+        assert signs[unit] == (found.pop() if len(found) == 1 else 0)
+        seen.add(int(signs[unit]))
+    assert {1, -1} <= seen
 
 
 def test_rows_without_a_token_are_passed_over(tmp_path: Path) -> None:

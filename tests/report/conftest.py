@@ -136,7 +136,7 @@ def make_writes(
             "token_id": token,
             "effect": effect + 0.25 * draw.random(len(effect)),
             "deviations": effect * 0.5,
-            "factor": np.repeat(units["site"].iloc[best] == "mlp.c_fc", 2 * k).array,
+            "sign": np.repeat(best % 3 - 1, 2 * k),
         }
     )
 
@@ -187,6 +187,7 @@ def make_data(
         experts,
         make_sentences(experts, texts),
         make_writes(experts, units, max(100, n_units // 2)),
+        frozenset(u for table in experts.values() for u in table["unit"]),
     )
 
 

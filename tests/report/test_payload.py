@@ -142,12 +142,18 @@ def test_what_units_write(make_data):
         assert writes["deviations"][i] == rows["deviations"].tolist()
         site = data.units["site"][unit]
         assert bool(texts) == (site != "attn.c_attn")
-        assert writes["factor"][i] == (site == "mlp.c_fc")
+        assert writes["sign"][i] == (unit % 3 - 1 if texts else 0)
 
 
 def test_results_without_that_table(make_data):
     data = dataclasses.replace(make_data(2), writes=None)
     assert payload_of(data)["writes"] is None
+    first = payload_of(data)["units"]["unit"][0]
+    few = dataclasses.replace(make_data(2), writers=frozenset([first]))
+    assert [of is None for of in payload_of(few)["writes"]["token"][:2]] == [
+        False,
+        True,
+    ]
     empty = dataclasses.replace(data, writes=make_data(2).writes.iloc[:0])
     writes = payload_of(empty)["writes"]
     assert not writes["any"] and not any(writes["token"]) and writes["texts"] == []
