@@ -9,20 +9,32 @@ import pytest
 
 import expertjax as ej
 from expertjax.capturing import writes
+from expertjax.capturing.capture import capture
+from expertjax.capturing.excited import write_excited
 from expertjax.capturing.settings import CaptureSettings
 from expertjax.capturing.writes import TokenTexts, direct_effect, write_writes
 from expertjax.checkpoints.load import Model, load_model
 from expertjax.errors import InputError
 from expertjax.models.sites import UnitTable
+from expertjax.scoring.score import score
 from expertjax.scoring.settings import ScoreSettings
 from expertjax.stores.folder import ResultFolder
-from tests.capturing.tiny_concepts import write_tiny_concepts
+from tests.capturing.tiny_concepts import SEQ_LEN, tiny_concept_set, write_tiny_concepts
 from tests.programs import contents
 from tests.tiny_models import byte_level_bpe, make_tiny, make_tiny_bert, make_tiny_gpt2
 
 COLUMNS = [
     "unit", "side", "rank", "token", "token_id", "effect", "deviations", "sign",
 ]  # fmt: skip
+
+
+def result(model: Model, out: Path, top: int = 4, **changes: Any) -> ResultFolder:
+    """A scored result of a tiny model."""
+    captured = capture(
+        model, tiny_concept_set(), out, CaptureSettings(seq_len=SEQ_LEN, **changes)
+    )
+    scoring = ScoreSettings(bootstrap_resamples=20, bootstrap_top=top, metrics="ap")
+    return score(captured, settings=scoring)
 
 
 def unit_of(model: Model, site: str, layer: int, index: int) -> int:
@@ -66,7 +78,7 @@ def test_rows_are_the_extremes(tiny_gpt2: Model, monkeypatch: Any) -> None:
 @pytest.fixture(scope="module", params=["LlamaForCausalLM", "Phi3ForCausalLM"])
 def gated(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model whose MLP multiplies; Phi-3 has both factors in one site."""
-    sizes = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2}
+    sizes = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1}
     sizes |= {"num_attention_heads": 2, "vocab_size": 300, "pad_token_id": 0}
     return make_tiny(tmp_path_factory.mktemp("gated") / "tiny", request.param, **sizes)
 
@@ -90,13 +102,11 @@ def test_both_factors_write_the_row(gated: Path) -> None:
 
 
 def test_factors_have_the_sign_of_their_product(gated: Path, tmp_path: Path) -> None:
-    settings = ej.FindSettings(
-        capture=CaptureSettings(seq_len=16, skip_first=1),
-        score=ScoreSettings(bootstrap_resamples=20, bootstrap_top=20),
-    )
-    concepts = write_tiny_concepts(tmp_path / "concepts")
-    [folder] = ej.find_experts([str(gated)], concepts, tmp_path / "out", settings)
-    model, expertise = load_model(str(gated)), ej.Expertise(folder)
+    model = load_model(str(gated))
+    folder = result(model, tmp_path / "tiny", top=20, skip_first=1)
+    write_excited(folder, model, 3)
+    write_writes(folder, model)
+    expertise = ej.Expertise(folder)
     signs = expertise.writes.drop_duplicates("unit").set_index("unit")["sign"]
     excited = expertise.excited
     seen = set()
@@ -203,14 +213,9 @@ def test_the_main_job_makes_the_table(
 
 
 def test_encoders_have_an_empty_table(tmp_path: Path) -> None:
-    model = make_tiny_bert(tmp_path / "tiny", num_hidden_layers=1)
-    concepts = write_tiny_concepts(tmp_path / "concepts")
-    settings = ej.FindSettings(
-        capture=CaptureSettings(seq_len=24),
-        score=ScoreSettings(bootstrap_resamples=20),
-        keep_responses=False,
-    )
-    [folder] = ej.find_experts([str(model)], concepts, tmp_path / "out", settings)
+    model = load_model(str(make_tiny_bert(tmp_path / "bert", num_hidden_layers=1)))
+    folder = result(model, tmp_path / "tiny")
+    write_writes(folder, model)
     assert folder.has_table("writes")
     assert list(ej.Expertise(folder).writes) == COLUMNS
     assert ej.Expertise(folder).writes.empty

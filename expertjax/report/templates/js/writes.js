@@ -1,6 +1,6 @@
 // What a unit writes in a causal model: its direct effect on the output tokens.
 
-const UNIT_OF_EFFECT = "Effect: what one unit of activation adds to the token's logit by the last norm and the output layer alone, before that norm divides. Deviations: from the mean of the unit's effects on all tokens, in their standard deviations (the largest of 50,000 draws from a normal distribution would be about 4).";
+const UNIT_OF_EFFECT = "Effect: what one unit of activation adds to the token's logit by the last norm and the output layer alone, before that norm divides. Deviations: from the mean of the unit's effects on all tokens, in their standard deviations (the largest of 50,000 draws from a normal distribution would be about 4). A unit acts through later blocks, too: tokens that say nothing do not mean that it does nothing.";
 
 const SIGN_WORDS = {
   "-1": "It is one factor of a product (gate × up), which is negative at the tokens that excite it most: effects are shown as they are there, the opposite of its row.",
@@ -36,4 +36,4 @@ function writesTables(model, unit, i, at) {
 }
 
 // White space as signs.
-const visible = (text) => text.replaceAll(" ", "␣").replaceAll("\n", "⏎").replaceAll("\t", "⇥").replaceAll("\r", "␍");
+const visible = (text) => text.replaceAll(" ", "␣").replaceAll("\n", "⏎").replaceAll("\t", "⇥").replaceAll("\r", "\\r");
