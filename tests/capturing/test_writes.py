@@ -109,21 +109,21 @@ def test_factors_have_the_sign_of_their_product(gated: Path, tmp_path: Path) -> 
     expertise = ej.Expertise(folder)
     signs = expertise.writes.drop_duplicates("unit").set_index("unit")["sign"]
     excited = expertise.excited
+    texts = list(dict.fromkeys(excited["text"]))
+    every = [unit for index in range(24) for unit in factors(model, 0, index)]
+    table = ej.token_activations(model, texts, every)
+    table = table[table["position"] > 0].set_index(["unit", "text"])["activation"]
     seen = set()
     for unit, where in expertise.units.iloc[signs.index].iterrows():
         if where["site"] not in ("mlp.gate_proj", "mlp.up_proj", "mlp.gate_up_proj"):
             assert signs[unit] == 1
             continue
-        both = factors(model, where["layer"], where["index"] % 24)
-        texts = list(excited[excited["unit"] == unit].nsmallest(3, "rank")["text"])
-        table = ej.token_activations(model, texts, both)
-        table = table[table["position"] > 0]
         found = set()
-        for _, of_text in table.groupby("text"):
-            own = of_text[of_text["unit"] == unit]
-            at = own["position"].iloc[own["activation"].argmax()]
+        for text in excited[excited["unit"] == unit].nsmallest(3, "rank")["text"]:
+            at = table[unit, texts.index(text)].argmax()
+            both = factors(model, 0, where["index"] % 24)
+            values = [table[factor, texts.index(text)].iloc[at] for factor in both]
             # The activation function, silu, keeps the gate's sign.
-            values = of_text[of_text["position"] == at]["activation"]
             found.add(int(np.sign(values).prod()))
         assert signs[unit] == (found.pop() if len(found) == 1 else 0)
         seen.add(int(signs[unit]))
