@@ -35,6 +35,7 @@ _WHERE = {
     "capture": "expertjax.capturing.capture",
     "capture_costs": "expertjax.jobs",
     "compare": "expertjax.analysis.compare",
+    "direct_effect": "expertjax.capturing.writes",
     "find_experts": "expertjax.jobs",
     "generate": "expertjax.api",
     "load_concepts": "expertjax.api",

@@ -15,6 +15,7 @@ from expertjax.capturing.cost import capture_cost
 from expertjax.capturing.excited import write_excited
 from expertjax.capturing.prepare import prepare
 from expertjax.capturing.settings import CaptureSettings
+from expertjax.capturing.writes import write_writes
 from expertjax.checkpoints.load import Model, load_model
 from expertjax.checkpoints.series import Member, expand
 from expertjax.concepts.corpora import read_texts
@@ -132,7 +133,6 @@ def find_experts(
                 score(folder, settings=settings.score)
             if "report" in settings.steps and settings.excited_sentences:
                 write_excited(folder, model, settings.excited_sentences, mesh)
-            del model  # before the next one is loaded
         else:
             folder = capture_and_score(
                 model,
@@ -143,7 +143,9 @@ def find_experts(
                 settings.memory_bytes,
                 mesh,
             )
-            del model
+        if "report" in settings.steps:
+            write_writes(folder, model, mesh)
+        del model  # before the next one is loaded
         if "report" in settings.steps and processes.is_first():
             from expertjax.report.build import build_report  # brings matplotlib
 

@@ -18,6 +18,9 @@ from expertjax.stores.folder import ResultFolder
 
 _UNIT = ["unit", "site", "layer", "index", "module"]
 _OF_BEST = ("ap_low", "ap_high", "ap_without")
+_WRITES = [
+    "unit", "side", "rank", "token", "token_id", "effect", "deviations", "sign",
+]  # fmt: skip
 _EXCITED = ["unit", "rank", "sentence", "response", "start", "end", "token", "text"]
 
 
@@ -121,6 +124,21 @@ class Expertise:
                 "it again, or import it with --concepts"
             )
         return np.fmax(floors, self.concepts["surface_high"].to_numpy())
+
+    @functools.cached_property
+    def writes(self) -> pd.DataFrame:
+        """The tokens that each unit of `intervals` promotes and suppresses directly.
+
+        Returns:
+          unit, side ("promoted", "suppressed"), rank (from 1), token, token_id, effect,
+          deviations, sign: see `capturing.writes.direct_effect`; where sign is -1, the
+          unit does the opposite at the tokens that excite it most. Units without a
+          direct effect have no rows; empty for encoders, and where the result was made
+          without this table.
+        """
+        if not self.folder.has_table("writes"):
+            return pd.DataFrame(columns=_WRITES)
+        return self.folder.read_table("writes")
 
     @functools.cached_property
     def _of_best(self) -> pd.DataFrame:

@@ -18,7 +18,7 @@ from expertjax.jax_settings import jax_settings
 from expertjax.models.sites import UnitTable
 from expertjax.runtime import mesh as meshes
 
-_BATCH_TOKENS = 256  # their activations are there for all layers at a time
+BATCH_TOKENS = 256  # their activations are there for all layers at a time
 
 
 @jax_settings()
@@ -52,12 +52,12 @@ def token_activations(
     lengths = np.array([len(tokens) for tokens in spans])
     order = np.argsort(lengths, kind="stable")
     settings = CaptureSettings(
-        seq_len=max(1, int(lengths.max())), sites=sites, batch_tokens=_BATCH_TOKENS
+        seq_len=max(1, int(lengths.max())), sites=sites, batch_tokens=BATCH_TOKENS
     )
     check_length(model, settings.seq_len)
     pool = ConceptSet((), tuple(texts[i] for i in order), ())
     prepared = arrange(model, pool, table, settings, mesh or meshes.make_mesh())
-    found = dict(zip(order, _activations(prepared, columns), strict=True))
+    found = dict(zip(order, activations(prepared, columns), strict=True))
     return pd.concat(
         [
             _table(number, tokens, units, found[number])
@@ -79,15 +79,20 @@ def _choose(
     return table.keep(numbers)
 
 
-def _activations(prepared: Prepared, columns: np.ndarray) -> Iterator[np.ndarray]:
-    """[T, U] float32 of each sentence, in their order."""
+def activations(prepared: Prepared, columns: np.ndarray) -> Iterator[np.ndarray]:
+    """[T, U] float32 of each sentence, in their order, at the tokens that count.
+
+    Args:
+      prepared: sentences and a table of units, in small batches.
+      columns: [U] the units' numbers in that table.
+    """
     steps = Steps(prepared, _step(prepared, columns))
     for block in prepared.plan.blocks():
         for batch in prepared.plan.batches(prepared.pool, *block):
             z_BTxU = meshes.local(steps(batch)).astype(np.float32)
             z_BxTxU = z_BTxU.reshape(*batch.tokens.shape, -1)
             for row in range(batch.rows[1] - batch.rows[0]):
-                yield z_BxTxU[row, batch.mask[row]]
+                yield z_BxTxU[row, batch.pooled[row]]
 
 
 def _step(prepared: Prepared, columns: np.ndarray) -> Any:

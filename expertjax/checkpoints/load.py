@@ -26,6 +26,7 @@ from expertjax.jax_settings import jax_settings
 from expertjax.models.edits import Edit
 from expertjax.models.family import Family
 from expertjax.models.forward import Forward, Precision, check_precision
+from expertjax.models.readout import Readout
 from expertjax.models.registry import family_of, read_config
 from expertjax.models.sites import Site
 
@@ -81,6 +82,11 @@ class Model:
     def num_layers(self) -> int:
         """L."""
         return self.config.num_layers
+
+    @property
+    def readout(self) -> Readout | None:
+        """How units reach the logits directly; None where they do not."""
+        return self.family.readout(self.config)
 
     @functools.cached_property
     def ends(self) -> tuple[int, ...]:

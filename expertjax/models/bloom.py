@@ -17,6 +17,7 @@ from expertjax.models.configs import ConfigReader
 from expertjax.models.edits import PLAIN, Probe, Tap
 from expertjax.models.family import Family, KeyRule, Output, rules_for
 from expertjax.models.layers import activation, layer_norm, scan_blocks, stack_blocks
+from expertjax.models.readout import Branch, Readout
 from expertjax.models.sites import Site, sites_of
 from expertjax.typing import Array
 
@@ -168,6 +169,26 @@ def _sites(config: BloomConfig) -> tuple[Site, ...]:
     return sites_of(_BLOCK, widths)
 
 
+def _readout(config: BloomConfig) -> Readout | None:
+    if not config.lm_head:
+        return None
+    after = config.residual_after_norm
+    norms = ("blocks.attention_norm", "blocks.mlp_norm") if after else ()
+    return Readout(
+        branches=(
+            Branch("self_attention.dense", "blocks.dense.kernel", norms=norms[1:]),
+            Branch(
+                "mlp.dense_4h_to_h",
+                "blocks.dense_4h_to_h.kernel",
+                hidden="mlp.dense_h_to_4h",
+            ),
+        ),
+        unembedding="word.embedding" if config.tie_embeddings else "lm_head.kernel",
+        last=("ln_f",),
+        stream=norms,
+    )
+
+
 FAMILY = Family(
     name="bloom",
     model_types=("bloom",),
@@ -175,6 +196,7 @@ FAMILY = Family(
     read_config=_read_config,
     build=Bloom,
     sites=_sites,
+    readout=_readout,
     prefix="transformer.",
     rules=(
         KeyRule("transformer.word_embeddings.weight", "word.embedding"),

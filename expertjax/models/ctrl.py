@@ -14,6 +14,7 @@ from expertjax.models.configs import ConfigReader
 from expertjax.models.edits import PLAIN, Probe, Tap
 from expertjax.models.family import Family, KeyRule, Output, rules_for
 from expertjax.models.layers import layer_norm, scan_blocks, stack_blocks
+from expertjax.models.readout import Branch, Readout
 from expertjax.models.sites import Site, sites_of
 from expertjax.typing import Array
 
@@ -168,6 +169,19 @@ def _sites(config: CTRLConfig) -> tuple[Site, ...]:
     return sites_of(_BLOCK, widths)
 
 
+def _readout(config: CTRLConfig) -> Readout | None:
+    if not config.lm_head:
+        return None
+    return Readout(
+        branches=(
+            Branch("multi_head_attention.dense", "blocks.dense.kernel"),
+            Branch("ffn.2", "blocks.down.kernel", hidden="ffn.0"),
+        ),
+        unembedding="word.embedding" if config.tie_embeddings else "head.kernel",
+        last=("final_norm",),
+    )
+
+
 FAMILY = Family(
     name="ctrl",
     model_types=("ctrl",),
@@ -175,6 +189,7 @@ FAMILY = Family(
     read_config=_read_config,
     build=CTRL,
     sites=_sites,
+    readout=_readout,
     prefix="transformer.",
     rules=(
         KeyRule("transformer.w.weight", "word.embedding"),

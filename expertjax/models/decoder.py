@@ -18,6 +18,7 @@ from expertjax.models.decoder_config import DecoderConfig
 from expertjax.models.edits import PLAIN, Probe, Tap
 from expertjax.models.family import KeyRule, Output, rules_for
 from expertjax.models.layers import activation, at_layer, scan_blocks, stack_blocks
+from expertjax.models.readout import Branch, Readout
 from expertjax.models.sites import Site, sites_of
 from expertjax.typing import Array
 
@@ -230,6 +231,33 @@ def decoder_sites(config: DecoderConfig) -> tuple[Site, ...]:
     out = {"self_attn.o_proj:input": q, "self_attn.o_proj": d}
     down = {"mlp.down_proj:input": f, "mlp.down_proj": d, ":residual": d}
     return sites_of(_BLOCK, first | out | gates | down)
+
+
+def decoder_readout(config: DecoderConfig) -> Readout | None:
+    """How units reach the logits directly, up to the bend of a soft-cap."""
+    if not config.lm_head:
+        return None
+    gates = ("gate_up_proj",) if config.fused else ("gate_proj", "up_proj")
+    is_normed = config.norms != "pre"
+    return Readout(
+        branches=(
+            Branch(
+                "self_attn.o_proj",
+                "blocks.attention.o_proj.kernel",
+                norms=("blocks.attention_post_norm",) if is_normed else (),
+            ),
+            Branch(
+                "mlp.down_proj",
+                "blocks.mlp.down_proj.kernel",
+                gates=tuple(f"mlp.{name}" for name in gates),
+                norms=("blocks.mlp_post_norm",) if is_normed else (),
+            ),
+        ),
+        unembedding="embed.embedding" if config.tie_embeddings else "lm_head.kernel",
+        last=("norm",),
+        centred=False,
+        plus_one=config.norm_plus_one,
+    )
 
 
 def decoder_rules(norms: Mapping[str, str]) -> tuple[KeyRule, ...]:

@@ -4,7 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from expertjax.models.configs import ConfigReader
-from expertjax.models.decoder import IGNORED, Decoder, decoder_rules, decoder_sites
+from expertjax.models.decoder import (
+    IGNORED,
+    Decoder,
+    decoder_readout,
+    decoder_rules,
+    decoder_sites,
+)
 from expertjax.models.decoder_config import DecoderConfig, read_common, read_sliding
 from expertjax.models.family import Family
 from expertjax.models.rotary import read_flat_rotary
@@ -83,6 +89,7 @@ FAMILY = Family(
     read_config=_read_config,
     build=Decoder,
     sites=decoder_sites,
+    readout=decoder_readout,
     prefix="model.",
     rules=GEMMA_RULES,
     ignored=IGNORED,

@@ -3,7 +3,7 @@
 from typing import Any
 
 from expertjax.models.configs import ConfigReader
-from expertjax.models.decoder import IGNORED, Decoder, decoder_sites
+from expertjax.models.decoder import IGNORED, Decoder, decoder_readout, decoder_sites
 from expertjax.models.decoder_config import DecoderConfig, read_sliding
 from expertjax.models.family import Family
 from expertjax.models.gemma2 import GEMMA_RULES, read_gemma
@@ -72,6 +72,7 @@ FAMILY = Family(
     read_config=_read_config,
     build=Decoder,
     sites=decoder_sites,
+    readout=decoder_readout,
     prefix="model.",
     rules=GEMMA_RULES,
     ignored=IGNORED,

@@ -18,6 +18,7 @@ from expertjax.models.layers import (
     scan_blocks,
     stack_blocks,
 )
+from expertjax.models.readout import Branch, Readout
 from expertjax.models.sites import Site, sites_of
 from expertjax.typing import Array
 
@@ -174,6 +175,19 @@ def sites(config: GPT2Config) -> tuple[Site, ...]:
     return sites_of(_BLOCK, widths)
 
 
+def _readout(config: GPT2Config) -> Readout | None:
+    if not config.lm_head:
+        return None
+    return Readout(
+        branches=(
+            Branch("attn.c_proj", "blocks.c_proj.kernel"),
+            Branch("mlp.c_proj", "blocks.mlp_c_proj.kernel", hidden="mlp.c_fc"),
+        ),
+        unembedding="wte.embedding" if config.tie_embeddings else "lm_head.kernel",
+        last=("ln_f",),
+    )
+
+
 BLOCK_RULES = rules_for(
     _BLOCK,
     {
@@ -195,6 +209,7 @@ FAMILY = Family(
     read_config=_read_config,
     build=GPT2,
     sites=sites,
+    readout=_readout,
     prefix="transformer.",
     rules=(
         KeyRule("transformer.wte.weight", "wte.embedding"),

@@ -17,6 +17,7 @@ from expertjax.models.layers import (
     scan_blocks,
     stack_blocks,
 )
+from expertjax.models.readout import Branch, Readout
 from expertjax.models.rotary import RotaryConfig, read_rotary
 from expertjax.models.sites import Site, sites_of
 from expertjax.typing import Array
@@ -194,6 +195,23 @@ def _sites(config: GPTNeoXConfig) -> tuple[Site, ...]:
     return sites_of(_BLOCK, widths)
 
 
+def _readout(config: GPTNeoXConfig) -> Readout | None:
+    if not config.lm_head:
+        return None
+    return Readout(
+        branches=(
+            Branch("attention.dense", "blocks.dense.kernel"),
+            Branch(
+                "mlp.dense_4h_to_h",
+                "blocks.dense_4h_to_h.kernel",
+                hidden="mlp.dense_h_to_4h",
+            ),
+        ),
+        unembedding="embed_in.embedding" if config.tie_embeddings else "head.kernel",
+        last=("final_norm",),
+    )
+
+
 _HEADS = frozenset({"embed_out.weight", "lm_head.weight"})
 FAMILY = Family(
     name="gpt_neox",
@@ -202,6 +220,7 @@ FAMILY = Family(
     read_config=_read_config,
     build=GPTNeoX,
     sites=_sites,
+    readout=_readout,
     prefix="gpt_neox.",
     rules=(
         KeyRule("gpt_neox.embed_in.weight", "embed_in.embedding"),

@@ -1,7 +1,13 @@
 """OLMo 2: OLMo Team 2024. Norms stand behind attention and MLP, not before them."""
 
 from expertjax.models.configs import ConfigReader
-from expertjax.models.decoder import IGNORED, Decoder, decoder_rules, decoder_sites
+from expertjax.models.decoder import (
+    IGNORED,
+    Decoder,
+    decoder_readout,
+    decoder_rules,
+    decoder_sites,
+)
 from expertjax.models.decoder_config import DecoderConfig, read_common
 from expertjax.models.family import Family
 from expertjax.models.rotary import read_flat_rotary
@@ -42,6 +48,7 @@ FAMILY = Family(
     read_config=_read_config,
     build=Decoder,
     sites=decoder_sites,
+    readout=decoder_readout,
     prefix="model.",
     rules=decoder_rules(
         {

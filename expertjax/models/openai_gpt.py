@@ -12,6 +12,7 @@ from expertjax.models.edits import PLAIN, Probe, Tap
 from expertjax.models.family import Family, KeyRule, Output
 from expertjax.models.gpt2 import GPT2Config
 from expertjax.models.layers import scan_blocks, stack_blocks
+from expertjax.models.readout import Branch, Readout
 from expertjax.typing import Array
 
 # What `afn` calls "gelu" is the approximate one.
@@ -96,6 +97,21 @@ def _read_config(reader: ConfigReader) -> GPT2Config:
     )
 
 
+def _readout(config: GPT2Config) -> Readout | None:
+    if not config.lm_head:
+        return None
+    stream = ("blocks.ln_1", "blocks.ln_2")
+    mlp = Branch(
+        "mlp.c_proj", "blocks.mlp_c_proj.kernel", hidden="mlp.c_fc", norms=stream[1:]
+    )
+    tied = config.tie_embeddings
+    return Readout(
+        branches=(Branch("attn.c_proj", "blocks.c_proj.kernel", norms=stream), mlp),
+        unembedding="tokens_embed.embedding" if tied else "lm_head.kernel",
+        stream=stream,
+    )
+
+
 FAMILY = Family(
     name="openai_gpt",
     model_types=("openai-gpt",),
@@ -103,6 +119,7 @@ FAMILY = Family(
     read_config=_read_config,
     build=OpenAIGPT,
     sites=gpt2.sites,
+    readout=_readout,
     prefix="transformer.",
     rules=(
         KeyRule("transformer.tokens_embed.weight", "tokens_embed.embedding"),

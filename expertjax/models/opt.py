@@ -17,6 +17,7 @@ from expertjax.models.layers import (
     scan_blocks,
     stack_blocks,
 )
+from expertjax.models.readout import Branch, Readout
 from expertjax.models.sites import Site, sites_of
 from expertjax.typing import Array
 
@@ -201,6 +202,25 @@ def _sites(config: OPTConfig) -> tuple[Site, ...]:
     return sites_of(_BLOCK, widths)
 
 
+def _readout(config: OPTConfig) -> Readout | None:
+    if not config.lm_head:
+        return None
+    # Post-norm: the stream passes both norms of each block, and none at the end.
+    norms = () if config.norm_first else ("blocks.attention_norm", "blocks.mlp_norm")
+    tied = config.tie_embeddings
+    is_projected = config.width != config.embedding_width
+    return Readout(
+        branches=(
+            Branch("self_attn.out_proj", "blocks.out_proj.kernel", norms=norms),
+            Branch("fc2", "blocks.fc2.kernel", hidden="fc1", norms=norms[1:]),
+        ),
+        unembedding="embed_tokens.embedding" if tied else "head.kernel",
+        last=("final_norm",) if config.norm_first else (),
+        stream=norms,
+        project="project_out.kernel" if is_projected else "",
+    )
+
+
 _DECODER = "model.decoder."
 FAMILY = Family(
     name="opt",
@@ -209,6 +229,7 @@ FAMILY = Family(
     read_config=_read_config,
     build=OPT,
     sites=_sites,
+    readout=_readout,
     prefix="model.",
     rules=(
         KeyRule(_DECODER + "embed_tokens.weight", "embed_tokens.embedding"),

@@ -1,7 +1,13 @@
 """Phi-3 and Phi-4: Abdin et al. 2024. Projections of one input are fused."""
 
 from expertjax.models.configs import ConfigReader
-from expertjax.models.decoder import IGNORED, Decoder, decoder_rules, decoder_sites
+from expertjax.models.decoder import (
+    IGNORED,
+    Decoder,
+    decoder_readout,
+    decoder_rules,
+    decoder_sites,
+)
 from expertjax.models.decoder_config import DecoderConfig, read_common, read_sliding
 from expertjax.models.family import Family
 from expertjax.models.rotary import KINDS, RotaryConfig, read_rotary
@@ -64,6 +70,7 @@ FAMILY = Family(
     read_config=_read_config,
     build=Decoder,
     sites=decoder_sites,
+    readout=decoder_readout,
     prefix="model.",
     rules=decoder_rules(
         {

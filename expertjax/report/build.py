@@ -89,7 +89,9 @@ def report_data(
         null=expertise.null,
         ap_CxU=ap_CxU,
         experts=experts,
-        sentences=gather_sentences(expertise, experts, limits),
+        sentences=gather_sentences(expertise, experts, ap_CxU, limits),
+        writes=expertise.writes if expertise.folder.has_table("writes") else None,
+        writers=frozenset(expertise.intervals["unit"].tolist()),
         surface=expertise.surface,
         num_sentences=expertise.folder.read_run()["capture"]["num_sentences"],
     )

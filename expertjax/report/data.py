@@ -9,6 +9,7 @@ import pandas as pd
 
 from expertjax.concepts.names import short_names
 from expertjax.errors import join_problems
+from expertjax.report.spread import Spread
 
 _UNIT_COLUMNS = ("unit", "site", "layer", "index", "module")
 _CONCEPT_COLUMNS = (
@@ -37,12 +38,17 @@ class Sentences:
       missed: concept -> the positives that excite its best unit least, lowest first:
         sentence, response.
       members: who is labelled how: concept, sentence, label (1 positive, 0 negative).
+      own: unit -> the sentences of its best concept that excite it most: sentence,
+        response, rank among all that are labelled.
+      spreads: unit -> its responses to its best concepts, counted.
     """
 
     texts: pd.Series
     excited: dict[int, pd.DataFrame]
     missed: dict[str, pd.DataFrame]
     members: pd.DataFrame
+    own: dict[int, pd.DataFrame] = dataclasses.field(default_factory=dict)
+    spreads: dict[int, Spread] = dataclasses.field(default_factory=dict)
 
     @staticmethod
     def none() -> "Sentences":
@@ -89,6 +95,10 @@ class ReportData:
     surface: pd.DataFrame = dataclasses.field(
         default_factory=lambda: pd.DataFrame(columns=["concept", "feature", "ap"])
     )
+    # What units write: see `Expertise.writes`. None: it was not computed.
+    writes: pd.DataFrame | None = None
+    # The units for which it was; those without rows in `writes` have no direct effect.
+    writers: frozenset[int] = frozenset()
 
     def __post_init__(self) -> None:
         problems = [
@@ -191,8 +201,8 @@ class ReportData:
 
     def _sentence_problems(self) -> Iterator[str]:
         known = set(self.sentences.texts.index)
-        shown = [*self.sentences.excited.items(), *self.sentences.missed.items()]
-        for of, table in shown:
+        kinds = (self.sentences.excited, self.sentences.own, self.sentences.missed)
+        for of, table in (item for kind in kinds for item in kind.items()):
             absent = set(table["sentence"]) - known
             if absent:
                 yield f"sentences of {of!r}: no text of sentence {min(absent)}"

@@ -13,7 +13,9 @@ class Limits:
       units: top units of each concept that get a page.
       concepts: of each of these units, the concepts of highest AP.
       excited: of each concept, the top units whose sentences are looked up.
-      sentences: of each of these units.
+      sentences: of each of these units, of the whole pool and of its best concept.
+      negatives: of that concept, those of highest response, if no others are shown.
+      spreads: concepts for which the responses of each of these units are counted.
       missed: positives of each concept that excite its best unit least.
       text: characters of a sentence.
       figures: concepts whose distribution of AP is also drawn as a file.
@@ -23,6 +25,8 @@ class Limits:
     concepts: int
     excited: int
     sentences: int = 8
+    negatives: int = 3
+    spreads: int = 3
     missed: int = 8
     text: int = 400
     figures: int = MAX_NAMED

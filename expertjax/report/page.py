@@ -16,7 +16,8 @@ from expertjax.report.rendering import sources, templates
 # In this order: what is defined at the top level is used by what comes after.
 _SCRIPTS = (
     "dom", "format", "route", "store", "table", "chart", "sentences", "search",
-    "surface", "overview", "concept", "unit", "map", "compare", "main",
+    "surface", "overview", "concept", "spread", "writes", "unit", "map", "compare",
+    "main",
 )  # fmt: skip
 _STYLES = ("colours", "page", "tables")
 

@@ -13,6 +13,7 @@ from expertjax.concepts.form import MAY_LACK, NAMES, kind, spoken
 from expertjax.report.data import ReportData
 from expertjax.report.limits import Limits
 from expertjax.report.null import expected_counts
+from expertjax.report.spread import Spread, best_concepts
 from expertjax.stores.folder import AT_FIRST
 
 _EDGES = np.linspace(0, 1, 101)
@@ -42,6 +43,7 @@ def model_payload(data: ReportData, limits: Limits, top_k: int) -> dict[str, Any
         "members": _members(data, places),
         "units": _units(data, np.array(shown, int), limits, places),
         "pool": data.num_sentences,
+        "writes": _writes(data, shown),
         "sentence_numbers": list(places),
         "sentences": [_clip(text, limits.text) for text in data.sentences.texts],
         "over": _over(data),
@@ -223,9 +225,11 @@ def _units(
     """Each unit that has a page: its best concepts, its sentences."""
     column = pd.Series(np.arange(len(data.units)), index=data.units["unit"])
     ap_CxK = data.ap_CxU[:, column.loc[shown].to_numpy()]
-    best_CxK = np.argsort(-ap_CxK, axis=0, kind="stable")[: limits.concepts]
+    best_CxK = best_concepts(ap_CxK, limits.concepts)
     ap_CxK = np.take_along_axis(ap_CxK, best_CxK, 0)
-    none = pd.DataFrame({name: [] for name in ("sentence", "response", "start", "end")})
+    names = ("sentence", "response", "start", "end", "rank")
+    none = pd.DataFrame({name: [] for name in names})
+    own = [data.sentences.own.get(int(unit), none) for unit in shown]
     excited = [
         data.sentences.excited.get(int(unit), none).iloc[: limits.sentences]
         for unit in shown
@@ -238,6 +242,44 @@ def _units(
         "sentences": [_places(t["sentence"], places) for t in excited],
         "responses": [significant(t["response"]) for t in excited],
         "marks": [t[["start", "end"]].to_numpy().ravel().tolist() for t in excited],
+        "own": [_places(t["sentence"], places) for t in own],
+        "own_at": [significant(t["response"]) for t in own],
+        "own_rank": [numbers(t["rank"], 0) for t in own],
+        "spreads": [_spread(data.sentences.spreads.get(int(unit))) for unit in shown],
+    }
+
+
+def _spread(spread: Spread | None) -> dict[str, Any] | None:
+    """Counts of one unit's best concepts, in the order of its best concepts."""
+    if spread is None:
+        return None
+    ends = significant([spread.low, spread.high])
+    return {"range": ends, "counts": spread.counts.tolist()}
+
+
+def _writes(data: ReportData, shown: list[int]) -> dict[str, Any] | None:
+    """What units with a page promote and suppress; None if it was not computed.
+
+    Each text stands once. A unit has as many promoted tokens as, after them, suppressed
+    ones; none where it has no direct effect, and None where that was not computed.
+    """
+    if data.writes is None:
+        return None
+    table = data.writes[data.writes["unit"].isin(shown)]
+    text_of = table.drop_duplicates("token_id").set_index("token_id")["token"]
+    place = pd.Series(np.arange(len(text_of)), index=text_of.index)
+    rows = dict(list(table.groupby("unit")))
+    of = [rows.get(unit, table.iloc[:0]) for unit in shown]
+    return {
+        "texts": text_of.tolist(),
+        "any": len(data.writes) > 0,
+        "token": [
+            place.loc[t["token_id"]].tolist() if unit in data.writers else None
+            for unit, t in zip(shown, of, strict=True)
+        ],
+        "effect": [[float(f"{x:.3g}") for x in t["effect"]] for t in of],
+        "deviations": [numbers(t["deviations"], 1) for t in of],
+        "sign": [int(t["sign"].iloc[0]) if len(t) else 0 for t in of],
     }
 
 

@@ -1,4 +1,7 @@
-"""The sentences of a report: what excites its units, and which positives do not."""
+"""The sentences of a report: what excites its units, and which positives do not.
+
+Responses are read once for both, and counted by class on the way (`spread.py`).
+"""
 
 from collections.abc import Iterator, Sequence
 
@@ -8,18 +11,28 @@ import pandas as pd
 from expertjax.analysis.expertise import Expertise
 from expertjax.report.data import Sentences
 from expertjax.report.limits import Limits
+from expertjax.report.spread import (
+    best_concepts,
+    own_sentences,
+    read_labelled,
+    spread_of,
+)
 
 _BYTES = 64 * 2**20  # of responses in memory at once
 
 
 def gather_sentences(
-    expertise: Expertise, experts: dict[str, pd.DataFrame], limits: Limits
+    expertise: Expertise,
+    experts: dict[str, pd.DataFrame],
+    ap_CxU: np.ndarray,
+    limits: Limits,
 ) -> Sentences:
     """Finds the sentences that excite the top units, and the positives that do not.
 
     Args:
       expertise: a finished result.
       experts: concept -> its top units.
+      ap_CxU: the metric "ap".
       limits: how many units and sentences.
 
     Returns:
@@ -39,15 +52,25 @@ def gather_sentences(
         for table in experts.values()
         for unit in table["unit"].iloc[: limits.excited]
     }
-    missed = {}
-    for unit, x_N in _columns(
-        expertise, sorted(wanted - set(excited) | {*best.values()})
-    ):
-        if unit in wanted and unit not in excited:
-            excited[unit] = _highest(x_N, limits.sentences)
+    labelled = read_labelled(members)
+    keys = expertise.concepts["concept"].tolist()
+    missed, own, spreads = {}, {}, {}
+    for unit, x_N in _columns(expertise, sorted(wanted | {*best.values()})):
+        if unit in wanted:
+            rows = best_concepts(ap_CxU[:, [unit]], limits.spreads)[:, 0]
+            concepts = [labelled[keys[row]] for row in rows]
+            spreads[unit] = spread_of(x_N, concepts)
+            own[unit] = own_sentences(
+                x_N, concepts[0], limits.sentences, limits.negatives
+            )
+            excited.setdefault(unit, _highest(x_N, limits.sentences))
         for key in (key for key, first in best.items() if first == unit):
             missed[key] = _lowest(x_N, positives[key], limits.missed)
-    return _with_texts(expertise, excited, missed, members)
+    tables = [*excited.values(), *missed.values(), *own.values()]
+    shown = np.unique(np.concatenate([table["sentence"] for table in tables]))
+    texts = expertise.folder.read_table("sentences")["text"].iloc[shown]
+    members = members[members["sentence"].isin(shown)].reset_index(drop=True)
+    return Sentences(texts.set_axis(shown), excited, missed, members, own, spreads)
 
 
 def _marked(
@@ -86,18 +109,3 @@ def _highest(x_N: np.ndarray, n: int) -> pd.DataFrame:
 def _lowest(x_N: np.ndarray, positives: np.ndarray, n: int) -> pd.DataFrame:
     rows = positives[np.argsort(x_N[positives], kind="stable")[:n]]
     return pd.DataFrame({"sentence": rows, "response": x_N[rows]})
-
-
-def _with_texts(
-    expertise: Expertise,
-    excited: dict[int, pd.DataFrame],
-    missed: dict[str, pd.DataFrame],
-    members: pd.DataFrame,
-) -> Sentences:
-    tables = [*excited.values(), *missed.values()]
-    shown = np.unique(np.concatenate([table["sentence"] for table in tables]))
-    texts = expertise.folder.read_table("sentences")["text"].iloc[shown]
-    members = members[members["sentence"].isin(shown)]
-    return Sentences(
-        texts.set_axis(shown), excited, missed, members.reset_index(drop=True)
-    )

@@ -18,7 +18,7 @@ FORMAT_VERSION = 3
 AT_FIRST = "at_first_token"  # a column that `units.parquet` may have
 TABLES = (
     "units", "sentences", "dropped", "memberships", "surface", "concepts", "null",
-    "experts", "excited",
+    "experts", "excited", "writes",
 )  # fmt: skip
 
 

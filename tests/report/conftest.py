@@ -11,6 +11,7 @@ from expertjax.capturing.capture import capture
 from expertjax.capturing.settings import CaptureSettings
 from expertjax.checkpoints.load import Model
 from expertjax.report.data import ReportData, Sentences
+from expertjax.report.spread import BINS, Spread
 from expertjax.scoring.score import score
 from expertjax.scoring.settings import ScoreSettings
 from expertjax.stores.folder import ResultFolder
@@ -91,7 +92,53 @@ def make_sentences(
         key: pd.DataFrame({"sentence": low, "response": -1.0 * np.arange(len(low))})
         for key in experts
     }
-    return Sentences(numbers, excited, missed, members)
+    return Sentences(
+        numbers,
+        excited,
+        missed,
+        members,
+        *make_responses(experts, numbers.index[known]),
+    )
+
+
+def make_responses(
+    experts: dict[str, pd.DataFrame], labelled: pd.Index, n: int = 11
+) -> tuple[dict[int, pd.DataFrame], dict[int, Spread]]:
+    """Of the ten best units of each concept: own sentences, and counts of responses."""
+    draw = np.random.default_rng(1)
+    own, spreads = {}, {}
+    for unit in {int(u) for table in experts.values() for u in table["unit"][:10]}:
+        rows = labelled[:n] if len(labelled) < n else draw.choice(labelled, n, False)
+        rank = 1 + np.arange(len(rows))
+        response = 9.5 - rank
+        own[unit] = pd.DataFrame({"sentence": rows, "response": response, "rank": rank})
+        concepts = min(3, len(experts))
+        counts = draw.multinomial([[175, 325]] * concepts, [1 / BINS] * BINS)
+        spreads[unit] = Spread(-1.5, 9.5, counts)
+    return own, spreads
+
+
+def make_writes(
+    experts: dict[str, pd.DataFrame], units: pd.DataFrame, vocabulary: int, k: int = 10
+) -> pd.DataFrame:
+    """What units write that do not act through attention; one text is no text."""
+    best = np.unique(np.concatenate([table["unit"] for table in experts.values()]))
+    best = best[units["site"].iloc[best] != "attn.c_attn"]
+    draw = np.random.default_rng(2)
+    token = np.concatenate([draw.choice(vocabulary, 2 * k, False) for _ in best])
+    effect = np.tile(np.concatenate([k - np.arange(k), np.arange(k) - k]), len(best))
+    return pd.DataFrame(
+        {
+            "unit": np.repeat(best, 2 * k),
+            "side": np.tile(np.repeat(["promoted", "suppressed"], k), len(best)),
+            "rank": np.tile(1 + np.arange(k), 2 * len(best)),
+            "token": [f" <b>{i}\n" for i in token],
+            "token_id": token,
+            "effect": effect + 0.25 * draw.random(len(effect)),
+            "deviations": effect * 0.5,
+            "sign": np.repeat(best % 3 - 1, 2 * k),
+        }
+    )
 
 
 def make_data(
@@ -139,6 +186,8 @@ def make_data(
         ap,
         experts,
         make_sentences(experts, texts),
+        make_writes(experts, units, max(100, n_units // 2)),
+        frozenset(u for table in experts.values() for u in table["unit"]),
     )
 
 

@@ -122,6 +122,54 @@ def test_sentences_marks_and_labels(make_data):
     assert shown["sentence_numbers"] == list(range(10, 18))
 
 
+def test_own_sentences_and_counts_of_responses(make_data):
+    data = make_data(3)
+    shown = payload_of(data)
+    units = shown["units"]
+    assert any(units["own"]) and not all(units["own"])  # the very best units only
+    for i, unit in enumerate(units["unit"]):
+        own, spread = data.sentences.own.get(unit), data.sentences.spreads.get(unit)
+        if own is None:
+            assert units["own"][i] == [] and units["spreads"][i] is None
+            continue
+        numbers_ = [shown["sentence_numbers"][place] for place in units["own"][i]]
+        assert numbers_ == own["sentence"].tolist()
+        assert units["own_at"][i] == own["response"].tolist()
+        assert units["own_rank"][i] == own["rank"].tolist()
+        assert units["spreads"][i]["range"] == [-1.5, 9.5]
+        assert units["spreads"][i]["counts"] == spread.counts.tolist()
+
+
+def test_what_units_write(make_data):
+    data = make_data(3)
+    shown = payload_of(data)
+    writes, units = shown["writes"], shown["units"]["unit"]
+    assert writes["any"]
+    for i, unit in enumerate(units):
+        rows = data.writes[data.writes["unit"] == unit]
+        texts = [writes["texts"][place] for place in writes["token"][i]]
+        assert texts == rows["token"].tolist()
+        np.testing.assert_allclose(writes["effect"][i], rows["effect"], rtol=5e-3)
+        assert writes["deviations"][i] == rows["deviations"].tolist()
+        site = data.units["site"][unit]
+        assert bool(texts) == (site != "attn.c_attn")
+        assert writes["sign"][i] == (unit % 3 - 1 if texts else 0)
+
+
+def test_results_without_that_table(make_data):
+    data = dataclasses.replace(make_data(2), writes=None)
+    assert payload_of(data)["writes"] is None
+    first = payload_of(data)["units"]["unit"][0]
+    few = dataclasses.replace(make_data(2), writers=frozenset([first]))
+    assert [of is None for of in payload_of(few)["writes"]["token"][:2]] == [
+        False,
+        True,
+    ]
+    empty = dataclasses.replace(data, writes=make_data(2).writes.iloc[:0])
+    writes = payload_of(empty)["writes"]
+    assert not writes["any"] and not any(writes["token"]) and writes["texts"] == []
+
+
 def test_long_sentences_are_cut(make_data):
     shown = payload_of(make_data(1, sentences=["word " * 500]))
     assert len(shown["sentences"][0]) <= 40 and shown["sentences"][0].endswith("…")

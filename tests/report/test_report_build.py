@@ -11,10 +11,12 @@ import pytest
 from expertjax.analysis.compare import CompareSettings, compare
 from expertjax.analysis.expertise import Expertise
 from expertjax.capturing.excited import write_excited
+from expertjax.capturing.writes import write_writes
 from expertjax.checkpoints.load import Model
 from expertjax.report import build
 from expertjax.report.build import report_data
 from expertjax.report.limits import Limits
+from expertjax.report.spread import read_labelled, spread_of
 from expertjax.scoring.score import score
 from expertjax.scoring.settings import ScoreSettings
 from expertjax.stores.folder import ResultFolder
@@ -85,6 +87,75 @@ def test_tokens_are_marked_where_they_are_known(
     assert any((table["end"] > table["start"]).any() for table in marked)
     # The others are looked up as before.
     assert {len(t) for t in built.sentences.excited.values()} == {2, 3}
+
+
+def test_own_sentences_are_the_concepts(scored: Expertise) -> None:
+    built = report_data(scored, 0.7, LIMITS)
+    assert built.sentences.own.keys() == built.sentences.excited.keys()
+    for unit, own in built.sentences.own.items():
+        key = built.concepts["concept"][built.ap_CxU[:, unit].argmax()]
+        sentences, labels = scored.members(key)
+        x_N = scored.responses(np.array([unit]))[:, 0]
+        order = sentences[np.argsort(-x_N[sentences], kind="stable")]
+        assert own["sentence"].tolist() == order[own["rank"] - 1].tolist()
+        np.testing.assert_array_equal(own["response"], x_N[own["sentence"]])
+        assert own["rank"].tolist()[:3] == [1, 2, 3]
+        negatives = order[np.isin(order, sentences[labels == 0])][:3]
+        assert set(negatives) <= set(own["sentence"])
+        assert len(own) <= 6
+
+
+def test_responses_are_counted_by_class(scored: Expertise) -> None:
+    built = report_data(scored, 0.7, LIMITS)
+    for unit, spread in built.sentences.spreads.items():
+        best = np.argsort(-built.ap_CxU[:, unit], kind="stable")[:3]
+        x_N = scored.responses(np.array([unit]))[:, 0]
+        for counts, row in zip(spread.counts, best, strict=True):
+            key = built.concepts["concept"][row]
+            sentences, labels = scored.members(key)
+            for side, label in zip(counts, (1, 0), strict=True):
+                x_n = x_N[sentences[labels == label]]
+                assert side.sum() == len(x_n)
+                inner = (x_n > spread.low) & (x_n < spread.high)
+                edges = np.linspace(spread.low, spread.high, len(side) + 1)
+                naive = np.histogram(x_n[inner], edges)[0]
+                assert (side >= naive).all()
+                assert (side - naive)[1:-1].sum() == 0  # all others are in the ends
+
+
+def test_sentences_held_out_are_not_counted() -> None:
+    members = pd.DataFrame(
+        {
+            "concept": "a",
+            "sentence": [3, 1, 2],
+            "label": [1, 0, 1],
+            "held_out": [False, False, True],
+        }
+    )
+    labelled = read_labelled(members)["a"]
+    assert labelled.sentence.tolist() == [3, 1]
+    spread = spread_of(np.float32([9, 1, 5, 1]), [labelled])  # all are equal
+    assert spread.low < 1 < spread.high and spread.counts.sum() == 2
+
+
+def test_what_units_write_is_shown(
+    scored: Expertise, tiny_gpt2: Model, tmp_path: Path
+) -> None:
+    assert report_data(scored, 0.7, LIMITS).writes is None  # made without the table
+    folder = copy(scored, tmp_path)
+    write_writes(folder, tiny_gpt2)
+    path = build.build_report(Expertise(folder), 0.7)
+    model = model_of(path.read_text("utf-8"))
+    table = folder.read_table("writes")
+    for unit, tokens in zip(
+        model["units"]["unit"], model["writes"]["token"], strict=True
+    ):
+        assert (tokens is None) == (unit not in set(scored.intervals["unit"]))
+        texts = [model["writes"]["texts"][place] for place in tokens or []]
+        assert texts == table["token"][table["unit"] == unit].tolist()
+    tokens_of = model["writes"]["token"]
+    kinds = {None if tokens is None else bool(tokens) for tokens in tokens_of}
+    assert None in kinds and True in kinds
 
 
 @pytest.mark.parametrize(

@@ -39,10 +39,11 @@ function excitedTable(model, unit, c = null) {
   });
 }
 
-function sentenceTable(model, rows, { name, file, caption, labelled, sort }) {
+function sentenceTable(model, rows, { name, file, caption, labelled, sort, ranked = false }) {
   return dataTable({
     name, file, caption, rows, sort,
     columns: [
+      ranked && { key: "rank", label: "rank", number: true, head: false, value: (row) => row.rank },
       { key: "response", label: "response", number: true, head: false, value: (row) => row.response, cell: (row) => size(row.response) },
       labelled && { key: "label", label: "label", value: (row) => labelText(row.label), cell: (row) => labelFlag(row.label) },
       { key: "sentence", label: "sentence", class: "text", value: (row) => model.sentences[row.place], cell: (row) => sentenceCell(model, row) },

@@ -1,4 +1,5 @@
-// One unit: the concepts that it is good at, the sentences that excite it.
+// One unit: how it responds to its concepts, the sentences that excite it, what it
+// writes, the concepts that it is good at.
 
 function unitPage(model, id) {
   const unit = Number(id);
@@ -15,10 +16,37 @@ function unitPage(model, id) {
     facts([["unit number", String(unit)], ["layer", String(at.layer)], ["site", at.site], ["index in the site", String(at.index)], ["module", code(at.module)],
       ...(atFirst == null ? [] : [["maximum at the first token", `${(100 * atFirst).toFixed(1)}% of the sentences`]])]),
     atFirst > 0.9 ? note("Where a sentence begins decides most of its responses; with --skip_first=1 that token takes no part.") : null,
-    section("excite", "What excites it", i === undefined ? note("The report keeps the sentences of the best units of each concept; this one is not among them.") : excitedTable(model, unit, best ? best.c : null),
-      i !== undefined && model.units.sentences[i].length && best ? note("Labels are those in ", conceptLink(model, best.c), ".") : null),
+    section("responses", "How it responds to its concepts", spreadCharts(model, i)),
+    section("excite", "What excites it", ...excitement(model, unit, i, best)),
+    section("writes", "What it writes", ...writesTables(model, unit, i, at)),
     section("concepts", "Its concepts", rows.length ? unitConcepts(model, unit, rows, i === undefined) : note(`It is not among the ${model.map.k} best units of any concept; the report knows no more of it.`)),
   ], { kicker: `Unit ${unit} · layer ${at.layer} · ${at.site}`, title: model.unitName(unit) });
+}
+
+// The concept's own sentences beside those of the whole pool, which may hold few of it.
+function excitement(model, unit, i, best) {
+  if (i === undefined) return [note("The report keeps the sentences of the best units of each concept; this one is not among them.")];
+  const whole_ = excitedTable(model, unit, best.c);
+  if (!model.units.sentences[i].length) return [whole_];
+  return [
+    model.units.own[i].length ? h("div", { class: "pair" }, ownTable(model, unit, i, best.c), whole_) : whole_,
+    note("Labels are those in ", conceptLink(model, best.c), ", its best concept. A sentence that is not in the concept was not judged: it may be a case of it all the same."),
+  ];
+}
+
+function ownTable(model, unit, i, c) {
+  const { own, own_at, own_rank, sentences, marks } = model.units;
+  const rows = own[i].map((place, n) => {
+    const known = sentences[i].indexOf(place);
+    return {
+      place, response: own_at[i][n], rank: own_rank[i][n], label: model.label(c, place), class: model.label(c, place) === 1 ? "positive" : null,
+      start: known < 0 ? -1 : marks[i][2 * known], end: known < 0 ? -1 : marks[i][2 * known + 1],
+    };
+  });
+  return sentenceTable(model, rows, {
+    name: "own", file: `own_${unit}`, labelled: true, ranked: true, sort: "rank.asc",
+    caption: `Sentences labelled in ${model.short(c)} that excite it most, and the negatives of highest response, whatever their rank. Rank: among ${whole(model.concepts.n_pos[c])} positives and ${whole(model.concepts.n_neg[c])} negatives.`,
+  });
 }
 
 // Of a unit without a page of its own: the concepts among whose best units it is.
