@@ -276,9 +276,11 @@ def _interventions(expertise: "ej.Expertise") -> "list[tuple[Intervention, bool]
         if FLAGS.select == "gamma":
             k = len(expertise.experts(FLAGS.concept, FLAGS.gamma))
         if k and control == "random":
-            others = {"select": "random", "band": 0, "num_units": k}
-            others |= {"select_seed": FLAGS.select_seed + 1}
-            interventions.append((dataclasses.replace(chosen, **others), True))
+            seed = FLAGS.select_seed + 1
+            others = dataclasses.replace(
+                chosen, select="random", band=0, num_units=k, select_seed=seed
+            )
+            interventions.append((others, True))
     return interventions
 
 

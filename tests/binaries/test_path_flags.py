@@ -73,7 +73,7 @@ def test_an_output_is_tried_before_the_work(program: str, tmp_path: Path):
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-@pytest.mark.parametrize("flag", ["out", "figure", "save_edit"])
+@pytest.mark.parametrize("flag", ["out", "figure", "report", "save_edit"])
 def test_files_are_tried_too_and_leave_nothing(flag: str, tmp_path: Path):
     place = tmp_path / "there.png"
     place.mkdir()
@@ -104,7 +104,7 @@ def test_the_home_folder_in_every_kind_of_path(
     run_program("generate_text", **flags)
     flags |= {"load_edit": "~/new/edit.json", "out": "~/new/again.csv"}
     run_program("generate_text", **flags)
-    names = {"texts.csv", "k.svg", "edit.json", "again.csv"}
+    names = {"texts.csv", "texts.control.csv", "k.svg", "edit.json", "again.csv"}
     assert {path.name for path in (tmp_path / "new").iterdir()} == names
     first, again = (
         pd.read_csv(tmp_path / "new" / f"{n}.csv") for n in ("texts", "again")
