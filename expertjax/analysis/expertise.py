@@ -123,7 +123,8 @@ class Expertise:
                 f"{self.folder.path}: the surface of its sentences is not known; score "
                 "it again, or import it with --concepts"
             )
-        return np.fmax(floors, self.concepts["surface_high"].to_numpy())
+        high = self.concepts["surface_high"].to_numpy(np.float32)
+        return np.fmax(floors, np.nextafter(high, np.float32(2)))  # above, not at it
 
     @functools.cached_property
     def writes(self) -> pd.DataFrame:

@@ -52,13 +52,11 @@ WORD_IS, ALL_FORM, ALL_WORDS = "word ", "all form", "all words"
 
 # Of these a sentence may have none.
 MAY_LACK = ("digits", "years", "punctuation", "capitals", "quotes")
-NAMES = {
+_NAMES = {  # as people say it
     "length": "words",
     "quotes": "quotation marks",
     "punctuation": "punctuation marks",
-    "first rare word": "places of the first rare word",
 }
-"""What features of form count, where people say it otherwise."""
 
 
 def forms(texts: Sequence[str], names: Sequence[str] = tuple(FORMS)) -> np.ndarray:
@@ -98,7 +96,15 @@ def spoken(feature: str) -> str:
     few = name != feature
     if name == "first rare word":
         return f"{'an early' if few else 'a late'} first rare word"
-    return f"{'fewer' if few else 'more'} {NAMES.get(name, name)}"
+    return f"{'fewer' if few else 'more'} {_NAMES.get(name, name)}"
+
+
+def of_form(form: str) -> str:
+    """What a feature of form counts: "years", "the number of tokens"."""
+    if form == "first rare word":
+        return "the place of the first rare word"
+    name = _NAMES.get(form, form)
+    return name if form in MAY_LACK else f"the number of {name}"
 
 
 def kind(feature: str) -> str:

@@ -22,6 +22,7 @@ SITE_COLOURS = (
 )  # fmt: skip
 HATCHES = ("", "///", "...", "\\\\\\", "xx", "--", "oo", "||")
 
+LEGEND_ROW = 0.19  # inches
 _WIDTH = 4.8  # inches
 _DPI = 180
 _MAX_LAYER_TICKS = 16
@@ -70,11 +71,12 @@ def single(height: float) -> tuple[Figure, Axes]:
     return figure, ax
 
 
-def single_fixed(height: float) -> tuple[Figure, Axes]:
+def single_fixed(height: float, legend_rows: int = 2) -> tuple[Figure, Axes]:
     """As `single` with set margins: drawn in half the time, for the many small ones."""
     figure = Drawing(figsize=(_WIDTH, height), facecolor="white")
     FigureCanvasAgg(figure)
-    left, right, bottom, top = 0.85, 0.2, 0.5, 0.5  # inches
+    top = 0.12 + LEGEND_ROW * legend_rows  # inches
+    left, right, bottom = 0.85, 0.2, 0.5
     size = (1 - (left + right) / _WIDTH, 1 - (bottom + top) / height)
     ax = figure.add_axes((left / _WIDTH, bottom / height, *size))
     tidy(ax)

@@ -10,13 +10,13 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from expertjax.analysis.counts import OverGamma
+from expertjax.concepts.form import spoken
 from expertjax.report import drawing
 from expertjax.report.drawing import BLACK, BLUE, GREEN, GREY, ORANGE
 from expertjax.report.null import expected_counts
 
 MAX_NAMED = 60  # concepts; more are drawn without their names
 _UNNAMED_ROWS = 30  # rows of a figure of that many concepts
-_LEGEND_ROW = 0.19  # inches
 _MAX_WRITTEN = 16  # layers; more leave no room for numbers in the heat map
 
 
@@ -27,6 +27,7 @@ def ap_distribution(
     null_threshold: float,
     gamma: float,
     concept: str = "",
+    surface: tuple[str, float] | None = None,
 ) -> Figure:
     """Histogram of one concept's AP over all units, beside what chance would give.
 
@@ -37,8 +38,11 @@ def ap_distribution(
       null_threshold: AP from which a unit is above chance; inf draws no line.
       gamma: expert threshold.
       concept: its name, for the axis.
+      surface: what tells the concept best without a model, and the AP that a unit has
+        to exceed to be above it.
     """
-    figure, ax = drawing.single_fixed(2.75)
+    rows = 3 if surface else 2
+    figure, ax = drawing.single_fixed(2.37 + drawing.LEGEND_ROW * rows, rows)
     heights, edges = np.histogram(ap_U, bins=100, range=(0, 1))
     ax.stairs(heights, edges, fill=True, color=BLUE, alpha=0.6, baseline=0.5)
     expected = expected_counts(law, edges, len(ap_U))
@@ -50,6 +54,9 @@ def ap_distribution(
     if np.isfinite(null_threshold):
         label = f"5% threshold {null_threshold:.3f}"
         ax.axvline(null_threshold, color=ORANGE, ls="--", lw=1.6, label=label)
+    if surface:
+        label = f"surface {surface[1]:.3f}: {drawing.short(surface[0], 24)}"
+        ax.axvline(surface[1], color=GREEN, ls="-.", lw=1.8, label=label)
     ax.axvline(gamma, color=BLACK, lw=1.2, label=f"γ = {gamma:g}")
     ax.set_xlim(0, 1)
     label = f"AP for {drawing.short(concept, 44)}" if concept else "AP"
@@ -57,6 +64,13 @@ def ap_distribution(
     ax.set_ylabel("units")
     drawing.legend(ax, columns=2)
     return figure
+
+
+def surface_of(row: pd.Series) -> tuple[str, float] | None:
+    """The surface of a row of `concepts.parquet`, if it is known."""
+    if "surface_high" not in row:
+        return None
+    return spoken(row["surface_feature"]), float(row["surface_high"])
 
 
 def experts_over_gamma(over: OverGamma, gamma: float) -> Figure:
@@ -115,7 +129,7 @@ def experts_per_layer(table: pd.DataFrame, gamma: float) -> Figure:
     ax.set_ylim(0, max(1, below.max() * 1.05))
     ax.set_ylabel(f"experts at γ = {gamma:g}")
     rows = drawing.figure_legend(figure, columns=4)
-    figure.set_figheight(4.4 + _LEGEND_ROW * rows)
+    figure.set_figheight(4.4 + drawing.LEGEND_ROW * rows)
     if not below.any():
         text = f"no unit has AP ≥ {gamma:g}"
         ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center")

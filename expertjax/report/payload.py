@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from expertjax.analysis import colearning, counts
 from expertjax.analysis.warnings import warnings
-from expertjax.concepts.form import MAY_LACK, NAMES, kind, spoken
+from expertjax.concepts.form import MAY_LACK, kind, of_form, spoken
 from expertjax.report.data import ReportData
 from expertjax.report.limits import Limits
 from expertjax.report.null import expected_counts
@@ -138,7 +138,7 @@ def _surface(data: ReportData) -> dict[str, Any]:
         "above": numbers(table["above_surface"], 0),
         "n_above": numbers(table["n_above_surface"], 0),
         "form": table["form"].tolist(),
-        "form_said": [NAMES.get(form, form) for form in table["form"]],
+        "form_said": [of_form(form) for form in table["form"]],
         "is_lacking": numbers(table["form"].isin(MAY_LACK), 0),
         "n_pos_without": numbers(table["n_pos_without"], 0),
         "n_neg_without": numbers(table["n_neg_without"], 0),

@@ -248,7 +248,9 @@ def write_concepts(
     thresholds = null.thresholds(shapes, ap_CxU.shape[1])
     least = [thresholds]
     if surface is not None:
-        least.append(np.maximum(thresholds, surface["surface_high"].to_numpy()))
+        high = surface["surface_high"].to_numpy(np.float32)
+        # Above it, not at it: an AP of 1 beats no feature of AP 1.
+        least.append(np.maximum(thresholds, np.nextafter(high, np.float32(2))))
     best, above = _count_above(ap_CxU, np.stack(least))
     folder.write_table("null", null.null_table(shapes))
     table = pd.DataFrame(

@@ -51,6 +51,7 @@ function distributionChart(model, c) {
     spec: (colours) => {
       const lines = [marker(k.chance[c], colours.quiet, `chance`, "dot", "right"), marker(model.gamma, colours.text, `γ`, "solid")];
       if (k.threshold[c] !== null) lines.push(marker(k.threshold[c], colours.orange, "5%", "dash"));
+      if (knowsSurface(model)) lines.push(marker(k.surface.high[c], colours.green, "surface", "dashdot", k.surface.high[c] > 0.8 ? "right" : "left"));
       const shown = (values) => values.map((n) => (n >= 0.5 ? n : null));
       return {
         data: [

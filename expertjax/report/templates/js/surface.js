@@ -18,9 +18,9 @@ function withoutWords(model, c) {
   const s = model.concepts.surface;
   if (!s.form[c]) return h("p", {}, "Nothing that can be counted in the sentences tells the concept better than luck would.");
   const [nPos, nNeg] = [s.n_pos_without[c], s.n_neg_without[c]];
-  if (s.ap_without[c] === null) return h("p", {}, `Of what can be counted in the sentences, ${s.form_said[c]} tell the concept best. Without them too few sentences are left for an AP.`);
+  if (s.ap_without[c] === null) return h("p", {}, `Of what can be counted in the sentences, ${s.form_said[c]} tells the concept best. Without that too few sentences are left for an AP.`);
   const chance = nPos / (nPos + nNeg);
-  const how = s.is_lacking[c] ? `without ${s.form_said[c]}` : `whose ${s.form_said[c]} are matched`;
+  const how = s.is_lacking[c] ? `without ${s.form_said[c]}` : `matched in ${s.form_said[c]}`;
   return h("p", {}, `On the ${whole(nPos)} positives and ${whole(nNeg)} negatives ${how}, the best unit’s AP is `, h("strong", {}, fixed(s.ap_without[c])), `, where chance is ${fixed(chance)}; on all sentences it is ${fixed(model.concepts.best[c])}, where chance is ${fixed(model.concepts.chance[c])}.`);
 }
 
