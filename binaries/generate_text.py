@@ -56,8 +56,8 @@ flags.DEFINE_enum(
     "edit",
     "force",
     ["force", "ablate", "damp", "aura", "gaussian", "transport"],
-    "What is done to the units; see README. gaussian and transport run the concept's "
-    "sentences first.",
+    "What is done to the units; see docs/steering.md. gaussian and transport run the "
+    "concept's sentences first.",
 )
 flags.DEFINE_string(
     "value", "on_p50", "What units are forced to: a metric or a number."

@@ -36,6 +36,8 @@ from expertjax.storeless import capture_and_score
 from expertjax.stores.folder import ResultFolder
 from expertjax.stores.paths import as_path, write_atomically
 
+Models = str | Path | Sequence[str | Path]  # one, or several
+
 
 @dataclasses.dataclass(frozen=True)
 class FindSettings:
@@ -96,7 +98,7 @@ class FindSettings:
 
 @jax_settings()
 def find_experts(
-    models: Sequence[str],
+    models: Models,
     concepts: Path | str,
     out: Path | str,
     settings: FindSettings | None = None,
@@ -107,7 +109,7 @@ def find_experts(
     All inputs are checked before the first model runs.
 
     Args:
-      models: folders, GGUF files, hub ids, or series of them (see
+      models: folder, GGUF file, hub id, or series of them, one or several (see
         `checkpoints.series.expand`).
       concepts: concept folder.
       out: results go to `out/<model name>`.
@@ -159,7 +161,7 @@ def find_experts(
 
 @jax_settings()
 def capture_costs(
-    models: Sequence[str],
+    models: Models,
     concepts: Path | str,
     settings: FindSettings | None = None,
     names: Sequence[str] = (),
@@ -191,7 +193,7 @@ def capture_costs(
 
 @jax_settings()
 def probe_models(
-    models: Sequence[str],
+    models: Models,
     tasks: Sequence[Path | str],
     out: Path | str,
     settings: ProbeSettings | None = None,
@@ -238,7 +240,7 @@ def probe_models(
 
 
 def _jobs(
-    models: Sequence[str],
+    models: Models,
     concepts: Path | str,
     settings: FindSettings,
     mesh: Mesh,
@@ -282,8 +284,10 @@ def _load(
     return model
 
 
-def _expand(models: Sequence[str], names: Sequence[str]) -> list[Member]:
+def _expand(models: Models, names: Sequence[str]) -> list[Member]:
     """All models, with distinct names."""
+    several = [models] if isinstance(models, str | Path) else models
+    models = [str(model) for model in several]
     if names and len(names) != len(models):
         raise InputError(f"{len(names)} --model_name for {len(models)} --model")
     members: dict[str, Member] = {}
