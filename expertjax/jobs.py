@@ -287,11 +287,11 @@ def _load(
 def _expand(models: Models, names: Sequence[str]) -> list[Member]:
     """All models, with distinct names."""
     several = [models] if isinstance(models, str | Path) else models
-    models = [str(model) for model in several]
-    if names and len(names) != len(models):
-        raise InputError(f"{len(names)} --model_name for {len(models)} --model")
+    paths = [str(model) for model in several]
+    if names and len(names) != len(paths):
+        raise InputError(f"{len(names)} --model_name for {len(paths)} --model")
     members: dict[str, Member] = {}
-    for model, name in zip(models, names or [""] * len(models), strict=True):
+    for model, name in zip(paths, names or [""] * len(paths), strict=True):
         for member in expand(model, name or None):
             check_name(member.name, "--model_name")
             if member.name in members:
