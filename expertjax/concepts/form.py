@@ -91,7 +91,7 @@ def spoken(feature: str) -> str:
     if feature.startswith(WORD_IS):
         return f"the word {feature.removeprefix(WORD_IS)}"
     if feature in (ALL_FORM, ALL_WORDS):
-        return f"{feature} together"
+        return f"all {'counts' if feature == ALL_FORM else 'words'} together"
     name = feature.removeprefix("-")
     few = name != feature
     if name == "first rare word":

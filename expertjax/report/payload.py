@@ -137,6 +137,7 @@ def _surface(data: ReportData) -> dict[str, Any]:
         "high": numbers(table["surface_high"], 5),
         "above": numbers(table["above_surface"], 0),
         "n_above": numbers(table["n_above_surface"], 0),
+        "words": numbers(table["words_ap"], 5),
         "form": table["form"].tolist(),
         "form_said": [of_form(form) for form in table["form"]],
         "is_lacking": numbers(table["form"].isin(MAY_LACK), 0),

@@ -54,7 +54,7 @@ def test_classes_hold_about_as_many_each():
         ("quotes", "more quotation marks"),
         ("-first rare word", "an early first rare word"),
         ("word born", "the word born"),
-        ("all form", "all form together"),
+        ("all form", "all counts together"),
     ],
 )
 def test_features_as_people_say_them(feature: str, text: str):

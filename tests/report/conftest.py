@@ -168,6 +168,8 @@ def make_data(
     ).assign(**changes)
     thresholds = concepts["null_threshold"].to_numpy(float)
     concepts["n_above"] = (ap >= thresholds[:, None]).sum(1)
+    surface = make_surface(names)
+    concepts = concepts.assign(**surface_columns(names, concepts["max_ap"]))
     sizes = dict.fromkeys(zip(concepts["n_pos"], concepts["n_neg"], strict=True))
     null = pd.concat([make_null(*size) for size in sizes], ignore_index=True)
     experts = {
@@ -186,9 +188,40 @@ def make_data(
         ap,
         experts,
         make_sentences(experts, texts),
-        make_writes(experts, units, max(100, n_units // 2)),
-        frozenset(u for table in experts.values() for u in table["unit"]),
+        writes=make_writes(experts, units, max(100, n_units // 2)),
+        writers=frozenset(u for table in experts.values() for u in table["unit"]),
+        surface=surface,
     )
+
+
+def make_surface(names: list[str]) -> pd.DataFrame:
+    """Three features of each concept, which tell every second one as well as a unit."""
+    features = ["-years", "word <script>", "all words"]
+    return pd.DataFrame(
+        {
+            "concept": np.repeat(names, len(features)),
+            "feature": features * len(names),
+            "ap": [0.4, 0.6, 0.9] * len(names),
+        }
+    )
+
+
+def surface_columns(names: list[str], best: pd.Series) -> dict[str, object]:
+    """Of `concepts.parquet`; the last concept is told by no form."""
+    is_above = np.arange(len(names)) % 2 == 0
+    forms = [["years", "tokens"][c % 2] for c in range(len(names))]
+    return {
+        "surface_feature": "word <script>",
+        "surface_ap": 0.6,
+        "surface_high": np.where(is_above, best - 0.05, best + 0.01),
+        "words_ap": 0.9,
+        "form": [*forms[:-1], ""],
+        "n_pos_without": 20,
+        "n_neg_without": 60,
+        "ap_without": np.where(is_above, 0.5, np.nan),
+        "above_surface": is_above,
+        "n_above_surface": is_above * 3,
+    }
 
 
 @pytest.fixture(name="make_data")

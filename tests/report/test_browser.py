@@ -33,6 +33,7 @@ ROUTES = (
     "#/map", "#/search?q=bird", "#/about", "#/unit/99999", "#/concept/none",
 )  # fmt: skip
 SEARCH_MS, PAINT_MS = 100, 2000
+SURFACE = "section:has(#surface)"
 
 
 @pytest.fixture(scope="module")
@@ -455,3 +456,25 @@ def test_a_large_report_is_quick(visit, large: Path) -> None:
     assert max(taken) < SEARCH_MS
     assert re.search(r"1\d,\d{3} sentences", page.inner_text("main [role=status]"))
     assert tab.wrong == []
+
+
+def test_a_concept_page_says_what_its_surface_tells(visit) -> None:
+    tab = visit()
+    page = tab.open("#/concept/sense%2Fconcept_1")
+    section = page.inner_text(SURFACE)
+    assert "Without a model, the word <script> reaches" in section
+    assert "No unit is above the surface: the best unit" in section
+    assert "No unit is above the surface" in page.inner_text("main .lead")
+    assert page.locator(f"{SURFACE} tbody tr").count() == 3  # with the best unit
+    page = tab.open("#/concept/sense%2Fconcept_2")
+    section = page.inner_text(SURFACE)
+    assert "it is above the surface, as are 3 of 480 units" in section
+    assert (
+        "all words, fitted to the concept with a weight for each, reaches 0.900"
+        in section
+    )
+    assert "On the 20 positives and 60 negatives without years" in section
+    assert "where chance is 0.250" in section
+    page = tab.open("#/overview")
+    assert "no unit above the surface" in page.inner_text("main .warning >> nth=0")
+    assert not tab.wrong

@@ -14,6 +14,7 @@ function conceptPage(model, key) {
       ["5% threshold", fixed(k.threshold[c])],
       ["units above it", `${whole(k.above[c])} of ${whole(model.map.num_units)}`],
       [`experts at γ = ${model.gamma}`, whole(k.experts[c])],
+      knowsSurface(model) && ["without a model, at most", fixed(k.surface.high[c])],
       ["positives, negatives", `${whole(k.n_pos[c])}, ${whole(k.n_neg[c])}`],
     ]),
     section("distribution", "How good its units are", h("div", { class: "pair" }, distributionChart(model, c), conceptOver(model, c))),
@@ -34,6 +35,7 @@ function conceptWords(model, c) {
     parts.push("The best AP, ", h("strong", {}, fixed(k.best[c])), ", is above chance; ",
       `${whole(k.above[c])} of ${whole(model.map.num_units)} units ${k.above[c] === 1 ? "reaches" : "reach"} the 5% threshold, ${fixed(k.threshold[c])}. `);
   } else parts.push(`The best AP, ${fixed(k.best[c])}, is below the 5% threshold, ${fixed(k.threshold[c])}: among so many units, luck alone may reach as much. `);
+  if (knowsSurface(model) && k.above[c] > 0 && !k.surface.above[c]) parts.push(h("strong", {}, "No unit is above the surface"), `: ${k.surface.feature[c]} tells it as well as any unit, see below. `);
   parts.push(k.experts[c]
     ? `${whole(k.experts[c])} of ${whole(model.map.num_units)} units ${k.experts[c] === 1 ? "is an expert" : "are experts"} at γ = ${model.gamma}.`
     : `No unit is an expert at γ = ${model.gamma}; the top units come closest.`);
@@ -81,7 +83,7 @@ function conceptOver(model, c) {
   const counts = model.concepts.over[c];
   return chart({
     title: "Experts over γ",
-    alt: `From ${whole(counts[0])} at γ = 0.5 down to ${whole(counts.at(-1))} at γ = 1.`,
+    alt: `From ${whole(counts[0])} at γ = 0.5 down to ${whole(counts.at(-1))} at γ = 1. A unit below the 5% threshold counts nowhere.`,
     spec: (colours) => ({
       data: [{ type: "scatter", mode: "lines", name: "experts", x: gammas, y: counts.map((n) => (n > 0 ? n : null)), line: { color: colours.green, width: 2, shape: "vh" } }],
       layout: { xaxis: { range: [0.5, 1], title: { text: "expert threshold γ" } }, yaxis: { type: "log", title: { text: "experts (log)" } }, shapes: [marker(model.gamma, colours.text).shape], showlegend: false },

@@ -6,11 +6,9 @@ const knowsSurface = (model) => Boolean(model.concepts.surface);
 function surfaceWords(model, c) {
   const s = model.concepts.surface;
   const best = model.concepts.best[c];
-  const beside = `${s.feature[c]} ${fixed(s.ap[c])}, at most ${fixed(s.high[c])} in 97.5% of resamplings`;
-  if (s.above[c]) {
-    return h("p", {}, `Its best unit is above the surface: AP ${fixed(best)}, beside ${beside}. ${whole(s.n_above[c])} of ${whole(model.map.num_units)} units are.`);
-  }
-  return h("p", { class: "warning" }, "No unit is above the surface: ", h("strong", {}, s.feature[c]), ` tells positives from negatives with an AP of ${fixed(s.ap[c])} (at most ${fixed(s.high[c])} in 97.5% of resamplings), and the best unit with ${fixed(best)}. It may know that, and not the concept.`);
+  const bar = `Without a model, ${s.feature[c]} reaches an AP of ${fixed(s.ap[c])}; its 95% interval ends at ${fixed(s.high[c])}, which a unit has to exceed. `;
+  if (s.above[c]) return h("p", {}, bar, `The best unit’s ${fixed(best)} does: it is above the surface, as are ${whole(s.n_above[c])} of ${whole(model.map.num_units)} units.`);
+  return h("p", { class: "warning" }, bar, h("strong", {}, `No unit is above the surface: the best unit’s ${fixed(best)} is no more than that.`), " What the unit knows may be this and not the concept.");
 }
 
 // The best unit on sentences that the most telling form does not tell apart.
@@ -21,27 +19,29 @@ function withoutWords(model, c) {
   if (s.ap_without[c] === null) return h("p", {}, `Of what can be counted in the sentences, ${s.form_said[c]} tells the concept best. Without that too few sentences are left for an AP.`);
   const chance = nPos / (nPos + nNeg);
   const how = s.is_lacking[c] ? `without ${s.form_said[c]}` : `matched in ${s.form_said[c]}`;
-  return h("p", {}, `On the ${whole(nPos)} positives and ${whole(nNeg)} negatives ${how}, the best unit’s AP is `, h("strong", {}, fixed(s.ap_without[c])), `, where chance is ${fixed(chance)}; on all sentences it is ${fixed(model.concepts.best[c])}, where chance is ${fixed(model.concepts.chance[c])}.`);
+  return h("p", {}, `On the ${whole(nPos)} positives and ${whole(nNeg)} negatives ${how}, the same unit’s AP is `, h("strong", {}, fixed(s.ap_without[c])), `, where chance is ${fixed(chance)}; on all sentences it is ${fixed(model.concepts.best[c])}, where chance is ${fixed(model.concepts.chance[c])}.`);
 }
 
 function surfaceSection(model, c) {
   if (!knowsSurface(model)) return null;
-  const { features } = model.concepts.surface;
-  const rows = features[c].map(([name, ap, kind]) => ({ name, ap, kind }));
+  const s = model.concepts.surface;
+  const { features } = s;
+  const rows = features[c].filter(([name]) => name !== "all words together").map(([name, ap, kind]) => ({ name, ap, kind }));
   const unit = model.concepts.best_unit[c];
   rows.push({ name: `best unit, ${model.unitName(unit)}`, ap: model.concepts.best[c], kind: "unit", unit });
   return section("surface", "Is it the concept, or the surface?",
     surfaceWords(model, c), withoutWords(model, c),
     dataTable({
       name: "surface", file: `${model.key(c)}_surface`, rows, sort: "ap.desc",
-      caption: "AP of what needs no model. All form and all words are linear models, fitted on other sentences than those they score; the one of all words has a weight for each word, says how much of the concept is in its words at all, and is nothing that a single unit is expected to beat.",
+      caption: "AP of what can be counted in each sentence, of all counts together (a linear model, fitted on other sentences than those it scores), and of the word that tells the concept best, chosen likewise; beside the best unit.",
       columns: [
         { key: "name", label: "feature", value: (row) => row.name, cell: (row) => (row.unit === undefined ? row.name : unitLink(model, row.unit)) },
         { key: "kind", label: "kind", value: (row) => row.kind },
         { key: "ap", label: "AP", number: true, value: (row) => row.ap, cell: (row) => fixed(row.ap) },
         { key: "over", label: "over chance", number: true, value: (row) => row.ap - model.concepts.chance[c], cell: (row) => fixed(row.ap - model.concepts.chance[c]) },
       ],
-    }));
+    }),
+    h("p", {}, `A linear model of all words, fitted to the concept with a weight for each, reaches ${fixed(s.words[c])}: so much of the concept is in its words. No single unit is expected to, and no verdict depends on it.`));
 }
 
 function surfaceColumns(model) {
