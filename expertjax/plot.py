@@ -50,7 +50,7 @@ def ap_distribution(expertise: Expertise, concept: str, gamma: float = 0.9) -> F
         row["null_threshold"],
         gamma,
         expertise.names[c],
-        figures.surface_of(row),
+        row.get("surface_high"),
     )
 
 

@@ -59,7 +59,9 @@ def test_one_concept_has_its_own_experts(result: Expertise) -> None:
     key = result.concepts["concept"][0]
     (ax,) = ej.plot.experts_per_layer(result, 0.6, key).axes
     drawn = sum(bar.get_height() for bar in ax.patches)
-    assert drawn == (result.metric("ap", key) >= np.float32(0.6)).sum()
+    floor = result.concepts["null_threshold"][0]  # luck makes no expert
+    assert 0.6 < floor < 1
+    assert drawn == (result.metric("ap", key) >= floor).sum() > 0
 
 
 def test_a_concept_is_called_by_its_name(result: Expertise) -> None:

@@ -10,7 +10,6 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from expertjax.analysis.counts import OverGamma
-from expertjax.concepts.form import spoken
 from expertjax.report import drawing
 from expertjax.report.drawing import BLACK, BLUE, GREEN, GREY, ORANGE
 from expertjax.report.null import expected_counts
@@ -27,7 +26,7 @@ def ap_distribution(
     null_threshold: float,
     gamma: float,
     concept: str = "",
-    surface: tuple[str, float] | None = None,
+    surface: float | None = None,
 ) -> Figure:
     """Histogram of one concept's AP over all units, beside what chance would give.
 
@@ -38,10 +37,9 @@ def ap_distribution(
       null_threshold: AP from which a unit is above chance; inf draws no line.
       gamma: expert threshold.
       concept: its name, for the axis.
-      surface: what tells the concept best without a model, and the AP that a unit has
-        to exceed to be above it.
+      surface: the AP that a unit has to exceed to be above the surface, if known.
     """
-    rows = 3 if surface else 2
+    rows = 2 if surface is None else 3
     figure, ax = drawing.single_fixed(2.37 + drawing.LEGEND_ROW * rows, rows)
     heights, edges = np.histogram(ap_U, bins=100, range=(0, 1))
     ax.stairs(heights, edges, fill=True, color=BLUE, alpha=0.6, baseline=0.5)
@@ -54,9 +52,9 @@ def ap_distribution(
     if np.isfinite(null_threshold):
         label = f"5% threshold {null_threshold:.3f}"
         ax.axvline(null_threshold, color=ORANGE, ls="--", lw=1.6, label=label)
-    if surface:
-        label = f"surface {surface[1]:.3f}: {drawing.short(surface[0], 24)}"
-        ax.axvline(surface[1], color=GREEN, ls="-.", lw=1.8, label=label)
+    if surface is not None:
+        label = f"surface {surface:.3f}"
+        ax.axvline(surface, color=GREEN, ls="-.", lw=1.8, label=label)
     ax.axvline(gamma, color=BLACK, lw=1.2, label=f"γ = {gamma:g}")
     ax.set_xlim(0, 1)
     label = f"AP for {drawing.short(concept, 44)}" if concept else "AP"
@@ -64,13 +62,6 @@ def ap_distribution(
     ax.set_ylabel("units")
     drawing.legend(ax, columns=2)
     return figure
-
-
-def surface_of(row: pd.Series) -> tuple[str, float] | None:
-    """The surface of a row of `concepts.parquet`, if it is known."""
-    if "surface_high" not in row:
-        return None
-    return spoken(row["surface_feature"]), float(row["surface_high"])
 
 
 def experts_over_gamma(over: OverGamma, gamma: float) -> Figure:

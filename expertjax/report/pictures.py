@@ -66,5 +66,5 @@ def _distribution(data: ReportData, c: int) -> Figure:
         row["null_threshold"],
         data.gamma,
         data.names[c],
-        figures.surface_of(row),
+        row.get("surface_high"),
     )
