@@ -9,6 +9,7 @@ from expertjax.analysis.compare import Comparison
 from expertjax.analysis.expertise import Expertise
 from expertjax.analysis.presence import Presence
 from expertjax.analysis.ranking import Ranking
+from expertjax.concepts.form import spoken
 from expertjax.concepts.names import short_names
 from expertjax.report.payload import numbers, one_number, significant
 
@@ -48,6 +49,7 @@ def side_by_side(
         "held_out": [numbers(held_out[m].loc[concepts], 5) for m in presence.names],
         "depth": _depth(presence, comparison.settings.gamma),
         "above": [numbers(table["n_above"], 0) for table in own],
+        "surface": _surface(own),
         "rankings": {
             name: _ranking(ranking) for name, ranking in comparison.rankings.items()
         },
@@ -72,6 +74,21 @@ def _depth(presence: Presence, gamma: float) -> list[dict[str, Any]]:
         }
         for name in presence.names
     ]
+
+
+def _surface(own: Sequence[pd.DataFrame]) -> dict[str, Any] | None:
+    """What tells each concept without a model; None where a result does not know.
+
+    All that differs between models is how many tokens sentences have, so that the
+    first one's feature stands for all; each has its own verdict.
+    """
+    if any("surface_ap" not in table for table in own):
+        return None
+    return {
+        "feature": [spoken(feature) for feature in own[0]["surface_feature"]],
+        "ap": numbers(own[0]["surface_ap"], 5),
+        "above": [numbers(table["above_surface"], 0) for table in own],
+    }
 
 
 def _ranking(ranking: Ranking) -> dict[str, Any]:

@@ -58,6 +58,7 @@ function modelTable(comparison) {
       ...Object.entries(rankings).map(([name, ranking], i) => column(`score${i}`, `score: ${name}`, (m) => ranking.scores[models[m]] ?? null, (x) => fixed(x))),
       column("acquired", "acquired concepts", (m) => measures.acquired[m][at], whole),
       column("above", "concepts above chance", (m) => above[m].filter((n) => n > 0).length, whole),
+      comparison.surface && column("surface", "concepts above the surface", (m) => sum(comparison.surface.above[m]), whole),
       column("experts", "experts", (m) => measures.experts[m][at], whole),
       column("share", "share of units", (m) => measures.units_share[m][at], percent),
       column("best", "median best AP", (m) => median(best[m]), fixed),
@@ -178,14 +179,16 @@ function rankingTable(ranking) {
 }
 
 function bestTable(comparison) {
-  const { concepts, names, models, best, held_out: heldOut } = comparison;
+  const { concepts, names, models, best, surface, held_out: heldOut } = comparison;
   const hasOut = hasHeldOut(comparison);
   const oneGroup = isOneGroup(concepts);
   return dataTable({
-    name: "best", wide: true, rows: range(concepts.length), sort: "m0.desc", caption: `A number leads to the concept in that model.${hasOut ? " Held out: the AP of the same unit on sentences that took no part in selecting it." : ""}`,
+    name: "best", wide: true, rows: range(concepts.length), sort: "m0.desc", caption: `A number leads to the concept in that model.${hasOut ? " Held out: the AP of the same unit on sentences that took no part in selecting it." : ""}${surface ? " * No unit is above the surface: what can be counted in the sentences, or one word." : ""}`,
     columns: [{ key: "concept", label: "concept", value: (c) => concepts[c], order: (c) => names[c], cell: (c) => withKey(names[c], besideName(concepts[c], names[c], oneGroup)) },
+      surface && { key: "surface", label: "surface", number: true, title: "AP of the best feature that needs no model", value: (c) => surface.ap[c], cell: (c) => fixed(surface.ap[c]) },
+      surface && { key: "feature", label: "by", value: (c) => surface.feature[c] },
       ...models.flatMap((name, m) => [
-        { key: `m${m}`, label: name, number: true, value: (c) => best[m][c], cell: (c) => link(modelHref(name, "concept", concepts[c]), fixed(best[m][c])) },
+        { key: `m${m}`, label: name, number: true, value: (c) => best[m][c], cell: (c) => h("span", {}, link(modelHref(name, "concept", concepts[c]), fixed(best[m][c])), surface && !surface.above[m][c] ? " *" : "") },
         hasOut && { key: `h${m}`, label: `${name}, held out`, number: true, value: (c) => heldOut[m][c], cell: (c) => fixed(heldOut[m][c]) }])].filter(Boolean),
   });
 }
