@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import expertjax as ej
+from expertjax.capturing.writes import write_writes
 from expertjax.checkpoints.load import Model
 from tests.capturing.tiny_concepts import SEQ_LEN, tiny_concept_set
 from tests.data import REPOSITORY
@@ -33,7 +34,9 @@ def workplace(
     place = folder / "out" / "quickstart" / "gpt2_wordnet"
     settings = ej.CaptureSettings(seq_len=SEQ_LEN, store_dtype=request.param)
     responses = ej.capture(tiny_gpt2, tiny_concept_set(), place, settings)
-    ej.score(responses).folder.succeed()
+    scored = ej.score(responses).folder
+    write_writes(scored, tiny_gpt2)
+    scored.succeed()
     return folder
 
 
