@@ -317,7 +317,7 @@ def test_table_leaves_as_csv(visit) -> None:
         page.locator("main .table").first.get_by_text("Save as CSV").click()
     text = Path(download.value.path()).read_bytes().decode()
     lines = text.split("\r\n")
-    assert lines[0].startswith("concept,best AP,experts at 0.7,chance")
+    assert lines[0].startswith("concept,best AP,surface,by,above surface,")
     assert len(lines) == 6 + 2 and '"sense/""a"" & \'b\' <i>-1_04_00__"' in text
 
 
