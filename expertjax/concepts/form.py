@@ -22,8 +22,8 @@ _QUOTE = re.compile(r"[\"“”„«»「」]|``|''")
 
 
 def words(text: str) -> list[str]:
-    """The words of a text, in lower case."""
-    return WORD.findall(text.lower())
+    """The words of a text, in lower case; all of a text that has none is one."""
+    return WORD.findall(text.lower()) or [text.strip()]
 
 
 def _capitals(text: str) -> int:

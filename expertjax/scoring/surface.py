@@ -3,9 +3,10 @@
 A unit of high AP has found what tells positives from negatives, which need not be the
 concept: where positives hold years and negatives do not, units that know years are its
 best. So each concept is also scored by what can be counted in its sentences (their
-*form*) and by its most telling word, through the kernel that scores units. The most
-telling feature is what a unit has to beat: by more than that feature's AP varies with
-the sentences, which is the upper end of its 95% bootstrap interval.
+*form*), by all of that together, and by its most telling word, through the kernel that
+scores units. The most telling feature is what a unit has to beat, by more than that
+feature's AP varies with the sentences: its AP has to exceed the upper end of the
+feature's 95% bootstrap interval.
 
 A linear model of all words is scored as well. It has a weight for each word, fitted to
 the concept, so that it says how much of a concept is in its words at all; a single
@@ -204,7 +205,8 @@ def _best_ends(
         stop = start + len(member.label)
         best = int(ap_CxF[c, :-1].argmax())
         column = values[start:stop, best : best + 1] * sign_CxF[c, best]
-        ends[c, best] = intervals(c, column)[0, 1]
+        # Where no resampling has a positive, nothing is known to be above.
+        ends[c, best] = np.nan_to_num(intervals(c, column)[0, 1], nan=1.0)
         start = stop
     return ends
 

@@ -34,6 +34,7 @@ def test_words_of_scripts_without_spaces_and_with_marks():
     assert words("Don't 日本 cafe\u0301s' end") == [
         "don't", "日", "本", "cafe\u0301s", "end"
     ]  # fmt: skip
+    assert words(" ?! ") == ["?!"] and words("") == [""]
 
 
 def test_classes_hold_about_as_many_each():

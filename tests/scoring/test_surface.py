@@ -130,6 +130,8 @@ def test_tiny_concepts_have_a_surface_too():
     table = _measure(["One 1.", "Two words.", "Three", "no"], np.array([1, 0, 1, 0]))
     assert table["ap"].between(0, 1).all()
     assert len(best_features(table)) == 1
+    table = _measure(["?", "!", "...", ""], np.array([1, 0, 1, 0]))  # no word at all
+    assert table["ap"].between(0, 1).all() and len(best_features(table)) == 1
 
 
 def test_sentences_without_years_are_kept_or_lengths_are_matched():
