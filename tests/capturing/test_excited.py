@@ -174,13 +174,13 @@ def test_a_wrong_position_would_be_noticed(
     """The check sees units that are off by one."""
     copy = ResultFolder(shutil.copytree(made.path, tmp_path / "tiny"))
     (copy.path / "excited.parquet").unlink()
-    right = excited._prepare
+    right = excited.prepare_again
 
     def shifted(*args: Any) -> Any:
         prepared, columns = right(*args)
         return prepared, (columns + 1) % prepared.table.num_units
 
-    monkeypatch.setattr(excited, "_prepare", shifted)
+    monkeypatch.setattr(excited, "prepare_again", shifted)
     with pytest.raises(InputError, match="but the model now gives"):
         write_excited(copy, tiny_bert, K)
 
