@@ -59,7 +59,7 @@ def test_the_table_is_that_of_the_responses(made: ResultFolder) -> None:
     assert list(shown) == [*COLUMNS, "text"]
     is_marked = shown["start"] >= 0
     print(f"{is_marked.mean():.0%} of {len(shown)} tokens stand in the text")
-    assert 0 < is_marked.sum() < len(shown)  # here [CLS] and [SEP] respond, too
+    assert is_marked.any()  # [CLS] and [SEP] may respond, too
     for row in shown.itertuples():
         marked = row.text[row.start : row.end] if row.start >= 0 else ""
         assert marked == row.token or (

@@ -232,7 +232,8 @@ def test_several_results_stand_in_one_page(scored: Expertise, tmp_path: Path) ->
     for m, result in enumerate(results):
         assert model_of(html, m)["name"] == result.folder.name
         at = shown["gammas"].index(0.7)
-        experts = (result.metric("ap") >= np.float32(0.7)).sum()
+        ap_CxU, floor_C = result.metric("ap"), result.floors()
+        experts = ((ap_CxU >= np.float32(0.7)) & (ap_CxU >= floor_C[:, None])).sum()
         assert shown["measures"]["experts"][m][at] == experts
     assert shown["rankings"]["glue"]["scores"]["model-2"] == 2.5
     assert "nothing can be concluded" in shown["rankings"]["glue"]["warnings"][0]
