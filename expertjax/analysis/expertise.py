@@ -259,10 +259,8 @@ class Expertise:
 
     def experts(self, concept: str, gamma: float) -> pd.DataFrame:
         """The experts at gamma: all units of AP >= gamma above chance, best first."""
-        least = max(gamma, self.floors()[self.row(concept)])
-        return self.top(
-            concept, int(is_expert(self.metric("ap", concept), least).sum())
-        )
+        ap_U, floor = self.metric("ap", concept), self.floors()[self.row(concept)]
+        return self.top(concept, int((is_expert(ap_U, gamma) & (ap_U >= floor)).sum()))
 
     def shared_experts(self, k: int = 50, gamma: float | None = None) -> Overlap:
         """What every pair of concepts shares of its top k units, or experts at gamma.

@@ -15,6 +15,29 @@ from expertjax.models.sites import UnitTable
 from expertjax.stores.folder import ResultFolder
 
 
+def captured_settings(folder: ResultFolder) -> CaptureSettings:
+    """The settings of a finished capture."""
+    run = folder.read_run()["capture"]
+    names = {field.name for field in dataclasses.fields(CaptureSettings)}
+    return CaptureSettings(**{name: run[name] for name in names & run.keys()})
+
+
+def captured_units(folder: ResultFolder, model: Model) -> UnitTable:
+    """The units of a finished capture.
+
+    Raises:
+      InputError: the model has others.
+    """
+    run = folder.read_run()["capture"]
+    table = UnitTable.build(model.sites, model.num_layers, run["sites"])
+    if table.num_units != run["num_units"]:
+        raise InputError(
+            f"{folder.path}: its responses are of {run['num_units']} units, but "
+            f"{model.path} has {table.num_units}: it is another model"
+        )
+    return table
+
+
 def prepare_again(
     folder: ResultFolder,
     model: Model,
@@ -38,16 +61,8 @@ def prepare_again(
     Raises:
       InputError: the model or its tokenizer is not that of the capture.
     """
-    run = folder.read_run()["capture"]
-    names = {field.name for field in dataclasses.fields(CaptureSettings)}
-    given = {name: run[name] for name in names & run.keys()}
-    settings = CaptureSettings(**(given | changes))
-    table = UnitTable.build(model.sites, model.num_layers, settings.sites)
-    if table.num_units != run["num_units"]:
-        raise InputError(
-            f"{folder.path}: its responses are of {run['num_units']} units, but "
-            f"{model.path} has {table.num_units}: it is another model"
-        )
+    settings = dataclasses.replace(captured_settings(folder), **changes)
+    table = captured_units(folder, model)
     sentences = folder.read_table("sentences").iloc[rows]
     few, columns = table.keep(units)
     pool = ConceptSet((), tuple(sentences["text"]), ())

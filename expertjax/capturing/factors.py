@@ -12,8 +12,8 @@ import pandas as pd
 from jax.sharding import Mesh
 
 from expertjax.capturing.activations import BATCH_TOKENS, activations
+from expertjax.capturing.again import captured_settings
 from expertjax.capturing.prepare import arrange
-from expertjax.capturing.settings import CaptureSettings
 from expertjax.checkpoints.load import Model
 from expertjax.concepts.pool import ConceptSet
 from expertjax.models.readout import Readout
@@ -95,9 +95,7 @@ def _products(
     mesh: Mesh,
 ) -> pd.Series:
     """The product of each pair of unit and sentence, where the unit responds."""
-    run = folder.read_run()["capture"]
-    names = {field.name for field in dataclasses.fields(CaptureSettings)}
-    settings = CaptureSettings(**{name: run[name] for name in names & run.keys()})
+    settings = captured_settings(folder)
     settings = dataclasses.replace(settings, batch_tokens=BATCH_TOKENS)
     rows = np.unique(pairs["sentence"])
     texts = folder.read_table("sentences")["text"].iloc[rows]

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from jax.sharding import Mesh
 
+from expertjax.capturing.again import captured_units
 from expertjax.capturing.factors import product_signs
 from expertjax.checkpoints.load import Model
 from expertjax.errors import InputError
@@ -100,13 +101,7 @@ def write_writes(folder: ResultFolder, model: Model, mesh: Mesh | None = None) -
     Raises:
       InputError: tables are damaged, or the model has other units.
     """
-    run = folder.read_run()["capture"]
-    table = UnitTable.build(model.sites, model.num_layers, run["sites"])
-    if table.num_units != run["num_units"]:
-        raise InputError(
-            f"{folder.path}: its responses are of {run['num_units']} units, but "
-            f"{model.path} has {table.num_units}: it is another model"
-        )
+    table = captured_units(folder, model)
     units = np.unique(folder.read_table("experts")["unit"]).astype(np.int64)
     units = units[_writes(model.readout, table, units)]
     if processes.agree([_is_there(folder, units)])[0]:

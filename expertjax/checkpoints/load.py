@@ -86,6 +86,8 @@ class Model:
     @property
     def readout(self) -> Readout | None:
         """How units reach the logits directly; None where they do not."""
+        if self.family.readout is None or not self.config.lm_head:
+            return None
         return self.family.readout(self.config)
 
     @functools.cached_property

@@ -12,7 +12,6 @@ from typing import Literal
 
 import numpy as np
 
-from expertjax.analysis.counts import is_expert
 from expertjax.analysis.expertise import Expertise
 from expertjax.errors import InputError
 from expertjax.models.unit_edits import UnitEdit
@@ -165,9 +164,7 @@ def _select(
     ap_U = expertise.metric("ap", concept)
     k, skip = intervention.num_units, intervention.band * intervention.num_units
     if intervention.select == "gamma":
-        order = np.argsort(-ap_U, kind="stable")
-        least = max(intervention.gamma, expertise.floors()[expertise.row(concept)])
-        return order[: int(is_expert(ap_U, least).sum())]
+        return expertise.experts(concept, intervention.gamma)["unit"].to_numpy()
     if k + skip > len(ap_U):
         raise InputError(
             f"--num_units={k}"

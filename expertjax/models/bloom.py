@@ -169,9 +169,7 @@ def _sites(config: BloomConfig) -> tuple[Site, ...]:
     return sites_of(_BLOCK, widths)
 
 
-def _readout(config: BloomConfig) -> Readout | None:
-    if not config.lm_head:
-        return None
+def _readout(config: BloomConfig) -> Readout:
     after = config.residual_after_norm
     norms = ("blocks.attention_norm", "blocks.mlp_norm") if after else ()
     return Readout(

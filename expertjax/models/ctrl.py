@@ -169,9 +169,7 @@ def _sites(config: CTRLConfig) -> tuple[Site, ...]:
     return sites_of(_BLOCK, widths)
 
 
-def _readout(config: CTRLConfig) -> Readout | None:
-    if not config.lm_head:
-        return None
+def _readout(config: CTRLConfig) -> Readout:
     return Readout(
         branches=(
             Branch("multi_head_attention.dense", "blocks.dense.kernel"),

@@ -233,10 +233,8 @@ def decoder_sites(config: DecoderConfig) -> tuple[Site, ...]:
     return sites_of(_BLOCK, first | out | gates | down)
 
 
-def decoder_readout(config: DecoderConfig) -> Readout | None:
+def decoder_readout(config: DecoderConfig) -> Readout:
     """How units reach the logits directly, up to the bend of a soft-cap."""
-    if not config.lm_head:
-        return None
     gates = ("gate_up_proj",) if config.fused else ("gate_proj", "up_proj")
     is_normed = config.norms != "pre"
     return Readout(

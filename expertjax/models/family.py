@@ -70,8 +70,8 @@ class Family:
       rules: the key table.
       prefix: of the base model; checkpoints saved without a head lack it.
       task_prefix: what the classes of some tasks have in its place.
-      readout: config -> how units reach the logits directly, None without an output
-        layer; of causal families.
+      readout: config -> how units reach the logits directly; of causal families, and
+        asked of configs with an output layer only.
       ignored: keys of tensors that our module has no use for.
       renamed: (ending of a key in old checkpoints, ending of today).
       copies_alike: padding that copies a token, at its position, computes what the
@@ -91,7 +91,7 @@ class Family:
     renamed: tuple[tuple[str, str], ...] = ()
     copies_alike: bool = True
     task_prefix: str = ""
-    readout: Callable[[Any], Readout | None] = lambda config: None
+    readout: Callable[[Any], Readout] | None = None
 
 
 _TENSORS = {

@@ -175,9 +175,7 @@ def sites(config: GPT2Config) -> tuple[Site, ...]:
     return sites_of(_BLOCK, widths)
 
 
-def _readout(config: GPT2Config) -> Readout | None:
-    if not config.lm_head:
-        return None
+def _readout(config: GPT2Config) -> Readout:
     return Readout(
         branches=(
             Branch("attn.c_proj", "blocks.c_proj.kernel"),

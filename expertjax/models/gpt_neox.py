@@ -195,9 +195,7 @@ def _sites(config: GPTNeoXConfig) -> tuple[Site, ...]:
     return sites_of(_BLOCK, widths)
 
 
-def _readout(config: GPTNeoXConfig) -> Readout | None:
-    if not config.lm_head:
-        return None
+def _readout(config: GPTNeoXConfig) -> Readout:
     return Readout(
         branches=(
             Branch("attention.dense", "blocks.dense.kernel"),

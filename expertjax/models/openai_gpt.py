@@ -97,9 +97,7 @@ def _read_config(reader: ConfigReader) -> GPT2Config:
     )
 
 
-def _readout(config: GPT2Config) -> Readout | None:
-    if not config.lm_head:
-        return None
+def _readout(config: GPT2Config) -> Readout:
     stream = ("blocks.ln_1", "blocks.ln_2")
     mlp = Branch(
         "mlp.c_proj", "blocks.mlp_c_proj.kernel", hidden="mlp.c_fc", norms=stream[1:]

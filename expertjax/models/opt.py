@@ -202,9 +202,7 @@ def _sites(config: OPTConfig) -> tuple[Site, ...]:
     return sites_of(_BLOCK, widths)
 
 
-def _readout(config: OPTConfig) -> Readout | None:
-    if not config.lm_head:
-        return None
+def _readout(config: OPTConfig) -> Readout:
     # Post-norm: the stream passes both norms of each block, and none at the end.
     norms = () if config.norm_first else ("blocks.attention_norm", "blocks.mlp_norm")
     tied = config.tie_embeddings

@@ -156,11 +156,11 @@ def measure_surface(
 
 
 def _values(
-    form_NxF: np.ndarray, members: Sequence[Membership], words: Sequence[np.ndarray]
+    form_NxF: np.ndarray, members: Sequence[Membership], others: Sequence[np.ndarray]
 ) -> np.ndarray:
     """[M, F + 3] the features of all concepts' labelled sentences, one by one."""
     rows = np.concatenate([member.sentence for member in members])
-    return np.hstack([form_NxF[rows], np.concatenate(words)])
+    return np.hstack([form_NxF[rows], np.concatenate(others)])
 
 
 def _score(
@@ -169,9 +169,8 @@ def _score(
     """AP and AP of the negative, each [C, F + 3]."""
     ends = np.cumsum([0, *(len(member.label) for member in members)])
     in_a_row = [
-        Membership(np.arange(start, start + len(member.label), dtype=np.int32), label)
-        for start, member in zip(ends[:-1], members, strict=True)
-        for label in [member.label]
+        Membership(np.arange(start, stop, dtype=np.int32), member.label)
+        for start, stop, member in zip(ends[:-1], ends[1:], members, strict=True)
     ]
     tolerance = settings.tie_tolerance or 0.0
     score = make_scorer(
@@ -312,15 +311,16 @@ class Surface:
     @functools.cached_property
     def without(self) -> list[Membership]:
         """[C] see `without`; no sentences where no form tells the concept."""
-        return [
-            without(key, member, form, self._pool.form_NxF[member.sentence, at])
-            if form
-            else Membership.none()
-            for key, member, form in zip(
-                self._keys, self._fitted, self._forms, strict=True
-            )
-            for at in [FORM.index(form) if form else 0]
-        ]
+        found = []
+        for key, member, form in zip(
+            self._keys, self._fitted, self._forms, strict=True
+        ):
+            if form is None:
+                found.append(Membership.none())
+                continue
+            values_n = self._pool.form_NxF[member.sentence, FORM.index(form)]
+            found.append(without(key, member, form, values_n))
+        return found
 
     def columns(self, experts: pd.DataFrame) -> pd.DataFrame:
         """[C] rows: what `concepts.parquet` says of the surface.
