@@ -263,7 +263,7 @@ def _arms(load: "Callable[[], Model]") -> "list[Arm]":
 
 def _interventions(expertise: "ej.Expertise") -> "list[tuple[Intervention, bool]]":
     """What is done for each number of units, and whether it is the control."""
-    from expertjax.generation.interventions import Intervention
+    from expertjax.generation.interventions import Intervention, units_at
 
     fields: dict[str, Any] = {name: FLAGS[name].value for name in _FIELDS}
     numbers = whole_numbers("num_units")
@@ -274,7 +274,7 @@ def _interventions(expertise: "ej.Expertise") -> "list[tuple[Intervention, bool]
         chosen = Intervention(**fields, num_units=k)
         interventions.append((chosen, False))
         if FLAGS.select == "gamma":
-            k = len(expertise.experts(FLAGS.concept, FLAGS.gamma))
+            k = len(units_at(expertise, FLAGS.concept, FLAGS.gamma))
         if k and control == "random":
             seed = FLAGS.select_seed + 1
             others = dataclasses.replace(

@@ -12,6 +12,7 @@ from typing import Literal
 
 import numpy as np
 
+from expertjax.analysis.counts import is_expert
 from expertjax.analysis.expertise import Expertise
 from expertjax.errors import InputError
 from expertjax.models.unit_edits import UnitEdit
@@ -157,6 +158,13 @@ def _make_edit(
     )
 
 
+def units_at(expertise: Expertise, concept: str, gamma: float) -> np.ndarray:
+    """[K] the units of AP >= gamma, best first, whatever luck would reach."""
+    ap_U = expertise.metric("ap", concept)
+    order = np.argsort(-ap_U, kind="stable")
+    return order[: int(is_expert(ap_U, gamma).sum())]
+
+
 def _select(
     expertise: Expertise, concept: str, intervention: Intervention
 ) -> np.ndarray:
@@ -164,7 +172,7 @@ def _select(
     ap_U = expertise.metric("ap", concept)
     k, skip = intervention.num_units, intervention.band * intervention.num_units
     if intervention.select == "gamma":
-        return expertise.experts(concept, intervention.gamma)["unit"].to_numpy()
+        return units_at(expertise, concept, intervention.gamma)
     if k + skip > len(ap_U):
         raise InputError(
             f"--num_units={k}"
