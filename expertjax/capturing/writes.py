@@ -15,7 +15,7 @@ from expertjax.capturing.factors import product_signs
 from expertjax.checkpoints.load import Model
 from expertjax.errors import InputError
 from expertjax.jax_settings import jax_settings
-from expertjax.models.forward import multiplying
+from expertjax.models.forward import Precision, multiplying
 from expertjax.models.readout import Readout, direct_effects
 from expertjax.models.sites import UnitTable
 from expertjax.runtime import mesh as meshes
@@ -148,7 +148,7 @@ def _effects(
     for site in dict.fromkeys(table.site[units].tolist()):
         of_site = units[table.site[units] == site]
         step = jax.jit(
-            functools.partial(_extremes, readout, site, k),
+            functools.partial(_extremes, readout, site, k, model.precision),
             out_shardings=meshes.replicated(mesh),
         )
         for start in range(0, len(of_site), _CHUNK):
@@ -183,6 +183,7 @@ def _extremes(
     readout: Readout,
     site: str,
     k: int,
+    precision: Precision,
     params: dict[str, Array],
     known_V: Array,
     layer_K: Array,
@@ -194,7 +195,7 @@ def _extremes(
       [K, 2, k] tokens, their effects, and these in deviations from the mean; highest
       first, then lowest first. Of equal ones the first tokens.
     """
-    with multiplying("float32"):
+    with multiplying(precision):
         effect_KxV = direct_effects(readout, site, params, layer_K, index_K)
     mean_Kx1 = effect_KxV.mean(-1, keepdims=True, where=known_V)
     sd_Kx1 = effect_KxV.std(-1, keepdims=True, where=known_V)
