@@ -22,7 +22,7 @@ def test_the_readmes_python_runs(
     names: dict[str, object] = {}
     exec(code, names)
     said = capsys.readouterr().out
-    for shown in ("best unit", "shrub", "promoted", "shared", "a kind of", "tall"):
+    for shown in ("best unit", "shrub", "promoted", "jaccard", "a kind of", "tall"):
         assert shown in said, shown
     expertise = names["expertise"]
     assert len(expertise.excited) and len(expertise.writes)  # type: ignore[attr-defined]
