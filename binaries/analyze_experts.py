@@ -1,7 +1,7 @@
 """Writes the report of one or several results, and compares them.
 
 python -m binaries.analyze_experts --results=OUT --gamma=0.9
-python -m binaries.analyze_experts --results=OUT --out=COMPARISON --gamma=0.9 \
+python -m binaries.analyze_experts --results=OUT --gamma=0.9 --out=ALL \\
     --benchmark_csv=scores.csv --groups=wordnet:/usr/share/wordnet
 """
 
@@ -11,8 +11,10 @@ from absl import flags
 
 from binaries.path_flags import define_path, define_paths
 from binaries.run_main import run_main
+from binaries.usage import heading
 
 FLAGS = flags.FLAGS
+heading("Results and reports")
 define_paths(
     "results", None, "OUT, or a folder OUT/<model_name>; repeatable.", required=True
 )
@@ -30,6 +32,7 @@ flags.DEFINE_float(
     lower_bound=0.0,
     upper_bound=1.0,
 )
+heading("Comparison")
 define_paths(
     "benchmark_csv",
     [],

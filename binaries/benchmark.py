@@ -2,7 +2,7 @@
 
 python -m binaries.benchmark --what=loading --model=FOLDER --model=FILE.gguf
 python -m binaries.benchmark --what=compiling
-python -m binaries.benchmark --what=capture --model=gpt2-small --concepts=FOLDER
+python -m binaries.benchmark --what=capture --model=gpt2-small --concepts=X
 python -m binaries.benchmark --what=scoring --workload=paper
 python -m binaries.benchmark --what=scaling
 python -m binaries.benchmark --what=agreement --model=FOLDER --concepts=FOLDER
@@ -15,8 +15,10 @@ from absl import flags
 
 from binaries.path_flags import define_path, define_paths
 from binaries.run_main import run_main
+from binaries.usage import heading
 
 FLAGS = flags.FLAGS
+heading("What is measured")
 flags.DEFINE_enum(
     "what",
     None,

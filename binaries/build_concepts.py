@@ -1,8 +1,10 @@
-"""Builds a concept folder out of a tagged corpus, WordNet, a table or other folders.
+"""Builds a concept folder from a tagged corpus, WordNet, a table or other folders.
 
-python -m binaries.build_concepts --flagfile=configs/build_wordnet_topics.flags
 python -m binaries.build_concepts --flagfile=configs/semcor.flags
-python -m binaries.build_concepts --source=table --input=texts.csv --out=FOLDER
+python -m binaries.build_concepts \\
+    --flagfile=configs/build_wordnet_topics.flags
+python -m binaries.build_concepts --source=table --input=texts.csv \\
+    --out=FOLDER
 """
 
 from collections.abc import Sequence
@@ -12,8 +14,10 @@ from absl import flags
 
 from binaries.path_flags import define_path, define_paths
 from binaries.run_main import run_main
+from binaries.usage import heading
 
 FLAGS = flags.FLAGS
+heading("Source")
 flags.DEFINE_enum(
     "source",
     "wordnet",
@@ -46,6 +50,7 @@ flags.DEFINE_multi_string(
     "Of wordnet: sense keys such as bird%1:05:00::, each a topic with all its "
     "hyponyms; repeatable, commas allowed. Default: every noun with enough texts.",
 )
+heading("Senses")
 flags.DEFINE_list(
     "kinds",
     ["sense"],
@@ -58,6 +63,7 @@ flags.DEFINE_list(
 flags.DEFINE_bool(
     "hyponyms", False, "A synset's concept has its hyponyms too (semcor, wsd)."
 )
+heading("Sentences")
 flags.DEFINE_integer("min_positives", 100, "Leave out concepts with fewer.")
 flags.DEFINE_integer("max_positives", 1000, "Draw this many at most.")
 flags.DEFINE_integer("num_negatives", 1000, "Negatives per concept, at most.")
@@ -78,6 +84,7 @@ flags.DEFINE_list(
 )
 flags.DEFINE_integer("min_words", 5, "Leave out shorter sentences.")
 flags.DEFINE_integer("max_words", 60, "Leave out longer sentences.")
+heading("Concepts")
 flags.DEFINE_float(
     "max_jaccard",
     None,
@@ -98,6 +105,7 @@ define_path(
     "many negatives as positives.",
     writes="local folder",
 )
+heading("The folder")
 flags.DEFINE_integer("seed", 1234, "Seed of the draws.")
 flags.DEFINE_bool("report", True, "Write report.md: what the set holds and lacks.")
 flags.DEFINE_bool("overwrite", False, "Replace the folders that are to be made.")

@@ -1,6 +1,7 @@
 """Only captures responses; flags as in find_experts.
 
-python -m binaries.capture_responses --model=FOLDER --concepts=FOLDER --out=OUT
+python -m binaries.capture_responses --model=FOLDER --concepts=FOLDER \\
+    --out=OUT
 """
 
 import dataclasses
@@ -14,9 +15,11 @@ from binaries.common_flags import (
     start_processes,
 )
 from binaries.run_main import run_main
+from binaries.usage import heading
 
 FLAGS = flags.FLAGS
 define_capture_flags()
+heading("What is done")
 flags.DEFINE_bool(
     "dry_run", False, "Only say what it would cost: tokens, operations, bytes."
 )

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import expertjax
+from binaries.usage import call_as
 
 # Without what `expertjax.EXAMPLE_MODEL` imports.
 _ASSETS = Path(expertjax.__file__).parent / "assets"
@@ -53,6 +54,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"error: {command}: {_unknown(command)}", file=sys.stderr)
         sys.exit(2)
     program, _, first = COMMANDS[command]
+    call_as(f"expertjax {'find' if command == 'quickstart' else command}")
     sys.argv = [f"expertjax {command}", *first, *rest]
     runpy.run_module(f"binaries.{program}", run_name="__main__", alter_sys=True)
 

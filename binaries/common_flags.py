@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 from absl import flags
 
 from binaries.path_flags import define_path, define_paths
+from binaries.usage import heading
 from expertjax.errors import InputError
 
 FLAGS = flags.FLAGS
@@ -15,6 +16,7 @@ flags.disclaim_key_flags()  # --help of a program shows those that it defines he
 
 def define_capture_flags() -> None:
     """Flags of the programs that run models; one for each capture setting."""
+    heading("Models and sentences")
     define_paths(
         "model",
         None,
@@ -29,11 +31,19 @@ def define_capture_flags() -> None:
     define_path(
         "out", None, "Results go to OUT/<model_name>.", required=True, writes="folder"
     )
-    flags.DEFINE_integer("seq_len", 128, "The most tokens of a sentence.")
+    define_ignore_config_flag()
     flags.DEFINE_integer(
         "num_per_concept", 1000, "The most positives, and negatives, of a concept."
     )
     flags.DEFINE_integer("data_seed", 1234, "Seed of drawing sentences.")
+    flags.DEFINE_integer("seq_len", 128, "The most tokens of a sentence.")
+    flags.DEFINE_enum(
+        "long", "drop", ["drop", "truncate"], "What happens to sentences over seq_len."
+    )
+    heading("Responses")
+    flags.DEFINE_string(
+        "sites", "", "Regular expression on torch module names; default: the family's."
+    )
     flags.DEFINE_enum(
         "pooling", "max", ["max", "mean", "last"], "How tokens make a response."
     )
@@ -49,39 +59,34 @@ def define_capture_flags() -> None:
         "So many tokens at the beginning of a sentence take no part in pooling.",
     )
     flags.DEFINE_enum(
-        "long", "drop", ["drop", "truncate"], "What happens to sentences over seq_len."
+        "compat",
+        "",
+        ["", "selfcond"],
+        "selfcond: pad to seq_len and pool over the padding, as apple/ml-selfcond.",
     )
-    flags.DEFINE_string(
-        "sites", "", "Regular expression on torch module names; default: the family's."
-    )
-    flags.DEFINE_enum(
-        "compute_dtype", "float32", ["float32", "bfloat16"], "Dtype of the model."
-    )
-    define_precision_flag()
     flags.DEFINE_enum(
         "store_dtype",
         "float32",
         ["float32", "float16", "bfloat16"],
         "Dtype of responses.zarr.",
     )
+    heading("Computing")
+    flags.DEFINE_enum(
+        "compute_dtype", "float32", ["float32", "bfloat16"], "Dtype of the model."
+    )
+    define_precision_flag()
     flags.DEFINE_integer(
         "batch_tokens", 0, "Tokens of a batch, with padding; 0: what suits the devices."
     )
     flags.DEFINE_integer("block_rows", 512, "The most sentences of a block on disk.")
-    flags.DEFINE_enum(
-        "compat",
-        "",
-        ["", "selfcond"],
-        "selfcond: pad to seq_len and pool over the padding, as apple/ml-selfcond.",
-    )
+    define_compile_cache_flag()
+    heading("Devices and processes")
     flags.DEFINE_string("mesh", "", "E.g. data:4,model:2; default: all on data.")
     flags.DEFINE_string(
         "shard_models",
         "",
         "i/n: only every n-th model from the i-th on, from 0, for n independent jobs.",
     )
-    define_compile_cache_flag()
-    define_ignore_config_flag()
     define_process_flags()
 
 
@@ -117,6 +122,7 @@ def define_ignore_config_flag() -> None:
 
 def define_score_flags() -> None:
     """Flags of the programs that score; one for each score setting."""
+    heading("Scores")
     flags.DEFINE_string(
         "metrics",
         "",
@@ -152,6 +158,7 @@ def define_score_flags() -> None:
 
 def define_process_flags() -> None:
     """Flags of a job of several processes."""
+    heading("Devices and processes")
     flags.DEFINE_string(
         "coordinator",
         "",
@@ -174,11 +181,13 @@ def define_generate_flags(
       top_p: likewise.
       top_k: likewise.
     """
+    heading("Models")
     define_path("model", None, "As in find_experts; causal.", required=True)
-    define_compile_cache_flag()
-    define_precision_flag()
-    define_ignore_config_flag()
     define_path("perplexity_model", None, "Judges texts; default: --model.")
+    define_ignore_config_flag()
+    define_precision_flag()
+    define_compile_cache_flag()
+    heading("Texts")
     flags.DEFINE_integer("num_samples", num_samples, "Texts of a kind.")
     flags.DEFINE_integer("seed", 0, "Seed of the first of them; the others follow.")
     flags.DEFINE_integer(

@@ -10,8 +10,10 @@ from absl import flags
 from binaries.common_flags import define_ignore_config_flag
 from binaries.path_flags import define_path
 from binaries.run_main import run_main
+from binaries.usage import heading
 
 FLAGS = flags.FLAGS
+heading("Checkpoint")
 define_path(
     "model", None, "A Hugging Face folder, a hub id or a .gguf file.", required=True
 )

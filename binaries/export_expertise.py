@@ -1,6 +1,7 @@
 """Exports results to the reference's files, Parquet or CSV.
 
-python -m binaries.export_expertise --results=OUT --out=FOLDER --format=selfcond
+python -m binaries.export_expertise --results=OUT --out=FOLDER \\
+    --format=selfcond
 """
 
 from collections.abc import Sequence
@@ -9,8 +10,10 @@ from absl import flags
 
 from binaries.path_flags import define_path, define_paths
 from binaries.run_main import run_main
+from binaries.usage import heading
 
 FLAGS = flags.FLAGS
+heading("Results")
 define_paths(
     "results", None, "OUT, or a folder OUT/<model_name>; repeatable.", required=True
 )

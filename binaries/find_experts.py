@@ -15,10 +15,12 @@ from binaries.common_flags import (
     start_processes,
 )
 from binaries.run_main import run_main
+from binaries.usage import heading
 
 FLAGS = flags.FLAGS
 define_capture_flags()
 define_score_flags()
+heading("Results")
 flags.DEFINE_float(
     "gamma",
     0.9,

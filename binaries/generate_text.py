@@ -1,7 +1,8 @@
 """A language model writes while a concept's units are edited.
 
-python -m binaries.generate_text --model=FOLDER --expertise=OUT/<model_name>
-  --concept=sense/football-1_04_00__ --prompt='Once upon a time' --num_units=0,10,50
+python -m binaries.generate_text --model=FOLDER --expertise=OUT/<model_name> \\
+    --concept=sense/football-1_04_00__ --prompt='Once upon a time' \\
+    --num_units=0,10,50
 """
 
 import contextlib
@@ -21,6 +22,7 @@ from binaries.common_flags import (
 )
 from binaries.path_flags import define_path
 from binaries.run_main import run_main
+from binaries.usage import heading
 
 if TYPE_CHECKING:  # brings JAX, which --help does without
     import pandas as pd
@@ -34,6 +36,7 @@ FLAGS = flags.FLAGS
 define_generate_flags(
     num_samples=1, max_new_tokens=20, temperature=0.8, top_p=0.9, top_k=0
 )
+heading("Units and edits")
 define_path("expertise", None, "OUT/<model_name> of this model.")
 flags.DEFINE_string(
     "concept", None, "group/name or a name of its own, such as bird; default: no edit."
@@ -70,6 +73,7 @@ flags.DEFINE_float(
 )
 flags.DEFINE_float("gamma", 0.9, "For --select=gamma.")
 flags.DEFINE_list("words", [], "Of the concept, whose share is told.")
+heading("Output")
 define_path(
     "out",
     None,

@@ -1,6 +1,7 @@
 """Opens results of other software here: makes OUT/<model_name> of them.
 
-python -m binaries.import_expertise --results=ROOT/<model> --concepts=FOLDER --out=OUT
+python -m binaries.import_expertise --results=ROOT/<model> --concepts=FOLDER \\
+    --out=OUT
 """
 
 from collections.abc import Sequence
@@ -10,8 +11,10 @@ from absl import flags
 from binaries.common_flags import define_ignore_config_flag, settings_from_flags
 from binaries.path_flags import define_path
 from binaries.run_main import run_main
+from binaries.usage import heading
 
 FLAGS = flags.FLAGS
+heading("Results")
 flags.DEFINE_enum(
     "format", "selfcond", ["selfcond"], "apple/ml-selfcond and its fork lang_neuron."
 )
@@ -32,6 +35,7 @@ define_path(
     "sentences over seq_len as dropped. No weights are read.",
 )
 define_ignore_config_flag()
+heading("What was scored")
 define_path("concepts", "", "The concept folder that was scored.")
 flags.DEFINE_integer("n_pos", 0, "Without --concepts: positives of each concept.")
 flags.DEFINE_integer("n_neg", 0, "Without --concepts: negatives of each concept.")

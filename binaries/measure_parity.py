@@ -1,7 +1,7 @@
 """How many forced units make two sides' words equally likely, and at what cost.
 
-python -m binaries.measure_parity --flagfile=configs/parity.flags --model=FOLDER
-  --expertise=OUT/<model_name> --out=FOLDER
+python -m binaries.measure_parity --flagfile=configs/parity.flags \\
+    --model=FOLDER --expertise=OUT/<model_name> --out=FOLDER
 """
 
 from collections.abc import Sequence
@@ -18,6 +18,7 @@ from binaries.common_flags import (
 )
 from binaries.path_flags import define_path
 from binaries.run_main import run_main
+from binaries.usage import heading
 
 if TYPE_CHECKING:  # brings JAX, which --help does without
     from expertjax.generation.sweep import Side
@@ -26,6 +27,7 @@ FLAGS = flags.FLAGS
 define_generate_flags(
     num_samples=20, max_new_tokens=15, temperature=1.0, top_p=1.0, top_k=10
 )
+heading("Sides and prompts")
 define_path("expertise", None, "OUT/<model_name> of this model.", required=True)
 flags.DEFINE_multi_string(
     "concept",

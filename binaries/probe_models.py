@@ -1,6 +1,7 @@
 """Measures how well models generalize: linear probes and held-out perplexity.
 
-python -m binaries.probe_models --model=FOLDER --tasks=FOLDER --text=FILE --out=OUT
+python -m binaries.probe_models --model=FOLDER --tasks=FOLDER --text=FILE \\
+    --out=OUT
 """
 
 from collections.abc import Sequence
@@ -15,8 +16,10 @@ from binaries.common_flags import (
 )
 from binaries.path_flags import define_path, define_paths
 from binaries.run_main import run_main
+from binaries.usage import heading
 
 FLAGS = flags.FLAGS
+heading("Models and tasks")
 define_paths(
     "model", None, "As in find_experts, series too; repeatable.", required=True
 )
@@ -44,6 +47,7 @@ define_path(
     required=True,
     writes="folder",
 )
+heading("Sentence vectors")
 flags.DEFINE_enum(
     "representation",
     "mean",
@@ -57,6 +61,7 @@ flags.DEFINE_enum(
     "Do CLS, SEP and BOS count as tokens of the sentence?",
 )
 flags.DEFINE_integer("seq_len", 128, "Tokens at which sentences are cut.")
+heading("Probes")
 flags.DEFINE_integer(
     "num_per_concept", 1000, "The most sentences of a label of a task."
 )
@@ -67,6 +72,7 @@ flags.DEFINE_integer("split_seed", 0, "Seed of dealing sentences out.")
 flags.DEFINE_list(
     "l2", ["1e-4", "1e-3", "1e-2", "1e-1", "1", "10"], "Strengths to choose from."
 )
+heading("Computing")
 flags.DEFINE_enum(
     "compute_dtype", "float32", ["float32", "bfloat16"], "Dtype of the model."
 )

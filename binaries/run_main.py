@@ -13,6 +13,7 @@ from absl import app, flags, logging
 
 from binaries.path_flags import is_path, try_outputs
 from binaries.screen import set_up_screen, speak_utf8
+from binaries.usage import HelpFlag, missing_text
 from expertjax.errors import InputError, PartnerLost, Stopped
 from expertjax.jax_settings import set_up_jax
 from expertjax.runtime.compile_cache import mend_unreadable
@@ -132,10 +133,14 @@ def _undecodable() -> str:
 
 def _parse_flags(argv: Sequence[str]) -> list[str]:
     """Exits with status 2 and one line unless every argument is a known flag."""
+    flags.DEFINE_flag(HelpFlag())
     try:
         rest = flags.FLAGS(argv)
     except flags.Error as error:
         rest, problem = [], str(error)
+        if "other than None" in problem:  # absl's words for what is required
+            print(missing_text(), file=sys.stderr)
+            sys.exit(2)
     else:
         problem = f"unexpected argument {rest[1]!r}" if len(rest) > 1 else ""
         problem = problem or _undecodable()

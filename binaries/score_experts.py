@@ -15,8 +15,10 @@ from binaries.common_flags import (
 )
 from binaries.path_flags import define_path
 from binaries.run_main import run_main
+from binaries.usage import heading
 
 FLAGS = flags.FLAGS
+heading("Responses and concepts")
 define_path("responses", None, "A folder OUT/<model_name>.", required=True)
 define_path(
     "concepts", None, "Concept folder over the same sentences; default: the capture's."

@@ -12,8 +12,10 @@ from absl import flags
 from binaries.common_flags import settings_from_flags, whole_numbers
 from binaries.path_flags import define_path, define_paths
 from binaries.run_main import run_main
+from binaries.usage import heading
 
 FLAGS = flags.FLAGS
+heading("Text")
 define_paths(
     "text",
     None,
@@ -23,6 +25,7 @@ define_paths(
 define_path(
     "out", None, "Folder of the trained model.", required=True, writes="local folder"
 )
+heading("Model")
 flags.DEFINE_integer("vocab_size", 4096, "Size of the BPE vocabulary.")
 flags.DEFINE_list(
     "sizes",
@@ -38,6 +41,7 @@ flags.DEFINE_list(
 flags.DEFINE_integer("width", 192, "Width of the residual stream.")
 flags.DEFINE_integer("num_layers", 6, "Number of blocks.")
 flags.DEFINE_integer("num_heads", 6, "Attention heads per block.")
+heading("Training")
 flags.DEFINE_integer("seq_len", 128, "Tokens per row; also the longest input.")
 flags.DEFINE_integer("batch_size", 16, "Rows per step.")
 flags.DEFINE_float("epochs", 3.0, "Passes over the text.")

@@ -397,7 +397,7 @@ CASES = [
     ("NaN, token", "one_token_that_is_nan", "to sentence '* the*' is nan; the weights"),
     ("dtype", "responses_outside_float16", "--store_dtype=float16: *h.2.mlp.c_proj, 3"),
     ("same name", "two_models_of_one_name", "two models are called 'tiny-gpt2'"),
-    ("no flag", "missing_flag", "--concepts must have a value"),
+    ("no flag", "missing_flag", "--concepts is missing\nusage: *--help shows"),
     ("unknown flag", "unknown_flag", "'gama'*gamma"),
     ("choice", "flag_that_is_none_of_the_choices", "--pooling=median*<max|mean|last>"),
     ("no number", "flag_that_is_no_number", "--seq_len=many"),

@@ -60,6 +60,16 @@ def test_the_quick_start_is_that_of_the_flagfile():
     assert [flag.replace(f"{REPOSITORY}/", "") for flag in first] == flags
 
 
+def test_help_of_a_command_calls_it_as_it_was_called():
+    said = say("steer", "--help")
+    assert "  expertjax steer --model=FOLDER" in said and "python -m" not in said
+    assert say("steer", status=2) == (
+        "error: --model is missing\n"
+        "usage: expertjax steer --model=PATH ...\n"
+        "expertjax steer --help shows every flag\n"
+    )
+
+
 def test_it_takes_the_flags_of_the_program(tiny_gpt2_folder: Path, tmp_path: Path):
     write_tiny_concepts(tmp_path / "concepts")
     flags = [f"--model={tiny_gpt2_folder}", "--concepts=concepts", "--out=out"]
