@@ -121,8 +121,8 @@ _LISTS = ("kinds", "parts", "match")
 def main(argv: Sequence[str]) -> None:
     """Builds the concepts and prints how many there are."""
     del argv
-    from expertjax.concepts.build import Source, build_folder
-    from expertjax.concepts.settings import BuildSettings
+    from expertjax.building.build import Source, build_folder
+    from expertjax.building.settings import BuildSettings
 
     values: dict[str, Any] = {name: FLAGS[name].value for name in _SETTINGS}
     values |= {name: tuple(FLAGS[name].value or ()) for name in _LISTS}

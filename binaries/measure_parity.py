@@ -105,7 +105,7 @@ def _sides() -> "list[Side]":
 def _prompts() -> list[str]:
     """Every template with some occupations, which come round."""
     import expertjax
-    from expertjax.concepts.corpora import read_texts
+    from expertjax.building.corpora import read_texts
 
     folder = Path(expertjax.__file__).parent / "assets" / "parity"
     templates, occupations = (

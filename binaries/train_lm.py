@@ -56,7 +56,7 @@ flags.DEFINE_integer("seed", 0, "Seed of initialisation and order.")
 def main(argv: Sequence[str]) -> None:
     """Reads the text, trains, prints the held-out perplexities."""
     del argv
-    from expertjax.concepts.corpora import read_texts
+    from expertjax.building.corpora import read_texts
     from expertjax.training.ladder import train_ladder
     from expertjax.training.settings import TrainSettings
 

@@ -17,6 +17,7 @@ ROOMS = (
     "models",
     "checkpoints",
     "concepts",
+    "building",
     "runtime",
     "stores",
     "training",
@@ -36,8 +37,9 @@ ROOMS = (
 # ... but never knows of these.
 STRANGERS = {
     "concepts": {"models", "checkpoints"},
-    "runtime": {"models", "checkpoints", "concepts"},
-    "stores": {"models", "checkpoints", "concepts", "runtime"},
+    "building": {"models", "checkpoints"},
+    "runtime": {"models", "checkpoints", "concepts", "building"},
+    "stores": {"models", "checkpoints", "concepts", "building", "runtime"},
     "training": {"runtime", "stores"},
     "scoring": {"models", "checkpoints", "capturing"},
     "importing": {"training", "storeless"},

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from expertjax.building.wordnet import read_wordnet
+from expertjax.building.wordnet_groups import wordnet_groups
 from expertjax.concepts.files import check_name
 from expertjax.concepts.names import short_name
-from expertjax.concepts.wordnet import read_wordnet
-from expertjax.concepts.wordnet_groups import wordnet_groups
 from expertjax.errors import InputError, join_problems
 from expertjax.home import expand_home
 from expertjax.stores import paths
@@ -68,7 +68,7 @@ def read_groups(source: str, concepts: Sequence[str], depth: int = 0) -> pd.Data
     """The groups of some concepts: rows concept, group.
 
     Args:
-      source: `wordnet:FOLDER` (see `concepts.wordnet_groups`), or a CSV file with the
+      source: `wordnet:FOLDER` (see `building.wordnet_groups`), or a CSV file with the
         columns concept,group, where a concept is `group/name`, its bare name or its
         short one, "bird".
       concepts: `group/name`.

@@ -1,1 +1,1 @@
-"""Concepts: reading and checking files, the sentence pool, builders."""
+"""Concepts: reading and checking files, the sentence pool, tokens."""

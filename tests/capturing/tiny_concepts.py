@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
+from expertjax.building.write import write_concepts
 from expertjax.concepts.files import Concept
 from expertjax.concepts.pool import ConceptSet, build_concept_set
-from expertjax.concepts.write import write_concepts
 from tests.tiny_models import SENTENCES
 
 WORDS = sorted({word for text in SENTENCES for word in text.strip(".").split()})

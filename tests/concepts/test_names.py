@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 
 import pytest
 
-from expertjax.concepts.inventory import concept_name
+from expertjax.building.inventory import concept_name
 from expertjax.concepts.names import file_names, find_concept, short_name, short_names
 from expertjax.errors import InputError
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from expertjax.building.write import write_concepts
 from expertjax.concepts.files import Concept
-from expertjax.concepts.write import write_concepts
 from tests.capturing.tiny_concepts import random_sentences
 from tests.programs import run_program
 from tests.tiny_models import make_tiny_gpt2

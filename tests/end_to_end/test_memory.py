@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from expertjax.building.write import write_concepts
 from expertjax.concepts.files import Concept
-from expertjax.concepts.write import write_concepts
 from tests.capturing.tiny_concepts import WORDS
 from tests.data import REPOSITORY
 from tests.tiny_models import make_tiny_gpt2

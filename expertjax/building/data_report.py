@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from scipy import stats
 
-from expertjax.concepts.drafts import Draft, jaccards
+from expertjax.building.drafts import Draft, jaccards
+from expertjax.building.settings import BuildSettings
 from expertjax.concepts.files import Concept
 from expertjax.concepts.form import FORMS, forms
-from expertjax.concepts.settings import BuildSettings
 
 _MOST = 10
 

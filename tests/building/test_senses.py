@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from expertjax.concepts.drafts import Draft
-from expertjax.concepts.homographs import find_homographs
-from expertjax.concepts.inventory import FlatInventory, WordNetInventory
-from expertjax.concepts.morphology import base_forms
-from expertjax.concepts.senses import find_senses
-from expertjax.concepts.settings import BuildSettings
-from expertjax.concepts.tagged import Corpus, Word, index_sentences
-from expertjax.concepts.wordnet import read_wordnet
+from expertjax.building.drafts import Draft
+from expertjax.building.homographs import find_homographs
+from expertjax.building.inventory import FlatInventory, WordNetInventory
+from expertjax.building.morphology import base_forms
+from expertjax.building.senses import find_senses
+from expertjax.building.settings import BuildSettings
+from expertjax.building.tagged import Corpus, Word, index_sentences
+from expertjax.building.wordnet import read_wordnet
 
 BIRD, CROW, FISH = "bird%1:05:00::", "crow%1:05:00::", "fish%1:05:00::"
 PENGUIN, LAMP = "penguin%1:05:00::", "lamp%1:06:00::"

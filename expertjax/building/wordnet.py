@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from expertjax.concepts.glosses import parse_gloss
+from expertjax.building.glosses import parse_gloss
 from expertjax.errors import InputError
 
 # Letter of a part of speech in pointers -> its data file, in reading order.

@@ -3,27 +3,27 @@
 import dataclasses
 from pathlib import Path
 
-from expertjax.concepts.archives import read_notices
-from expertjax.concepts.build_wordnet import find_topics
-from expertjax.concepts.data_report import describe
-from expertjax.concepts.drafts import Draft, Drafts, choose
-from expertjax.concepts.draw import draw_concepts
-from expertjax.concepts.files import Concept
-from expertjax.concepts.folders import (
+from expertjax.building.archives import read_notices
+from expertjax.building.build_wordnet import find_topics
+from expertjax.building.data_report import describe
+from expertjax.building.drafts import Draft, Drafts, choose
+from expertjax.building.draw import draw_concepts
+from expertjax.building.folders import (
     DEFINITIONS,
     read_folders,
     write_definitions,
 )
-from expertjax.concepts.homographs import find_homographs
-from expertjax.concepts.inventory import FlatInventory, Inventory, WordNetInventory
-from expertjax.concepts.semcor import read_semcor
-from expertjax.concepts.senses import count_unclear, find_senses
-from expertjax.concepts.settings import BuildSettings
-from expertjax.concepts.tables import read_table
-from expertjax.concepts.tagged import index_sentences
-from expertjax.concepts.wordnet import read_licence, read_wordnet
-from expertjax.concepts.write import check_target, write_concepts
-from expertjax.concepts.wsd_xml import read_wsd
+from expertjax.building.homographs import find_homographs
+from expertjax.building.inventory import FlatInventory, Inventory, WordNetInventory
+from expertjax.building.semcor import read_semcor
+from expertjax.building.senses import count_unclear, find_senses
+from expertjax.building.settings import BuildSettings
+from expertjax.building.tables import read_table
+from expertjax.building.tagged import index_sentences
+from expertjax.building.wordnet import read_licence, read_wordnet
+from expertjax.building.write import check_target, write_concepts
+from expertjax.building.wsd_xml import read_wsd
+from expertjax.concepts.files import Concept
 from expertjax.errors import InputError
 from expertjax.home import user_path
 

@@ -13,8 +13,8 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from expertjax.concepts.archives import decode, read_files
-from expertjax.concepts.tagged import Sentence, Word
+from expertjax.building.archives import decode, read_files
+from expertjax.building.tagged import Sentence, Word
 from expertjax.errors import InputError
 
 _FILE = re.compile(r"(?:.*/)?(brown[12v])(?:_|/(?:tagfiles/)?)br-[a-r]\d\d")

@@ -7,8 +7,8 @@ a UTF-8 text file.
 import re
 from pathlib import Path
 
-from expertjax.concepts.glosses import as_sentence
-from expertjax.concepts.wordnet import read_synsets
+from expertjax.building.glosses import as_sentence
+from expertjax.building.wordnet import read_synsets
 from expertjax.errors import InputError
 from expertjax.home import expand_home
 

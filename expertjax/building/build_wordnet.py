@@ -12,11 +12,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from expertjax.concepts.drafts import Draft, Drafts
-from expertjax.concepts.inventory import concept_name
-from expertjax.concepts.settings import BuildSettings
-from expertjax.concepts.wordnet import WordNet
-from expertjax.concepts.wordnet_topics import (
+from expertjax.building.drafts import Draft, Drafts
+from expertjax.building.inventory import concept_name
+from expertjax.building.settings import BuildSettings
+from expertjax.building.wordnet import WordNet
+from expertjax.building.wordnet_topics import (
     Topic,
     choose_topics,
     named_topics,

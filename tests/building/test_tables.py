@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from expertjax.concepts.settings import BuildSettings
-from expertjax.concepts.tables import read_table
+from expertjax.building.settings import BuildSettings
+from expertjax.building.tables import read_table
 from expertjax.errors import InputError
 
 ANY = BuildSettings(min_words=1, max_words=5)

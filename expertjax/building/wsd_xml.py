@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from xml.parsers import expat
 
-from expertjax.concepts.archives import decode, read_files
-from expertjax.concepts.tagged import Sentence, Word
+from expertjax.building.archives import decode, read_files
+from expertjax.building.tagged import Sentence, Word
 from expertjax.errors import InputError
 
 _DATA, _GOLD = ".data.xml", ".gold.key.txt"

@@ -11,17 +11,17 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score
 
-import expertjax.concepts.write as write_room
-from expertjax.concepts.build import Source, build_folder
-from expertjax.concepts.build_wordnet import find_topics
-from expertjax.concepts.draw import draw_concepts
+import expertjax.building.write as write_room
+from expertjax.building.build import Source, build_folder
+from expertjax.building.build_wordnet import find_topics
+from expertjax.building.draw import draw_concepts
+from expertjax.building.inventory import concept_name
+from expertjax.building.settings import BuildSettings
+from expertjax.building.wordnet import WordNet, read_wordnet
+from expertjax.building.wordnet_topics import choose_topics
+from expertjax.building.write import write_concepts
 from expertjax.concepts.files import Concept, read_concepts
 from expertjax.concepts.form import forms
-from expertjax.concepts.inventory import concept_name
-from expertjax.concepts.settings import BuildSettings
-from expertjax.concepts.wordnet import WordNet, read_wordnet
-from expertjax.concepts.wordnet_topics import choose_topics
-from expertjax.concepts.write import write_concepts
 from expertjax.errors import InputError
 
 SHIPPED = (

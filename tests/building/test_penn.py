@@ -2,7 +2,7 @@
 
 import pytest
 
-from expertjax.concepts.penn import has_placeholder, join_tokens
+from expertjax.building.penn import has_placeholder, join_tokens
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from expertjax.concepts.drafts import NONE, Draft
+from expertjax.building.drafts import NONE, Draft
+from expertjax.building.settings import BuildSettings
 from expertjax.concepts.files import Concept
 from expertjax.concepts.form import classes, forms
-from expertjax.concepts.settings import BuildSettings
 
 # Features of form are matched within at most this many classes each.
 CLASSES = 16

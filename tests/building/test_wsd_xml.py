@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from expertjax.concepts.tagged import Word
-from expertjax.concepts.wsd_xml import read_wsd
+from expertjax.building.tagged import Word
+from expertjax.building.wsd_xml import read_wsd
 from expertjax.errors import InputError
 
 DATA = """<?xml version="1.0" encoding="UTF-8"?>

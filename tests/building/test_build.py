@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from expertjax.concepts.build import Source, build_folder
+from expertjax.building.build import Source, build_folder
+from expertjax.building.settings import BuildSettings
 from expertjax.concepts.files import read_concepts
-from expertjax.concepts.settings import BuildSettings
 from expertjax.errors import InputError
-from tests.concepts.corpora import document, plain, semcor_tar, sentence, tagged
+from tests.building.corpora import document, plain, semcor_tar, sentence, tagged
 from tests.data import data_folder
 
 NAMES = ("bird", "crow", "eagle", "fish", "trout", "chair", "lamp", "nest")

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from expertjax.concepts.glosses import as_sentence, parse_gloss
-from expertjax.concepts.wordnet import (
+from expertjax.building.glosses import as_sentence, parse_gloss
+from expertjax.building.wordnet import (
     parse_synset,
     read_licence,
     read_synsets,

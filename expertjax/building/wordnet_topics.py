@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from expertjax.concepts.glosses import as_sentence
-from expertjax.concepts.settings import BuildSettings
-from expertjax.concepts.wordnet import Synset, WordNet
+from expertjax.building.glosses import as_sentence
+from expertjax.building.settings import BuildSettings
+from expertjax.building.wordnet import Synset, WordNet
 from expertjax.errors import InputError, join_problems
 
 # Topics chosen automatically share at most this part of their texts (Jaccard),

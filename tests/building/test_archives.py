@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from expertjax.concepts.archives import read_files, read_notices
+from expertjax.building.archives import read_files, read_notices
 from expertjax.errors import InputError
 
 FILES = {"top/b.txt": b"two", "top/a.txt": b"one", "top/c.bin": b"three"}

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from expertjax.concepts.wordnet import DATA_FILES
+from expertjax.building.wordnet import DATA_FILES
 from expertjax.errors import InputError
 
 # Ending -> what stands there in the base form.

@@ -10,9 +10,9 @@ from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from expertjax.concepts.inventory import part_of
-from expertjax.concepts.penn import has_placeholder, join_tokens
-from expertjax.concepts.settings import BuildSettings
+from expertjax.building.inventory import part_of
+from expertjax.building.penn import has_placeholder, join_tokens
+from expertjax.building.settings import BuildSettings
 
 
 class Word(NamedTuple):

@@ -9,16 +9,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from expertjax.concepts.drafts import Draft, distinct, without
-from expertjax.concepts.inventory import (
+from expertjax.building.drafts import Draft, distinct, without
+from expertjax.building.inventory import (
     Inventory,
     Node,
     concept_name,
     lemma_of,
     part_of,
 )
-from expertjax.concepts.settings import BuildSettings
-from expertjax.concepts.tagged import Corpus
+from expertjax.building.settings import BuildSettings
+from expertjax.building.tagged import Corpus
 
 Tag = tuple[tuple[str, ...], Sequence[int]]  # sense keys, sentences
 Word = tuple[str, str]  # lemma, part of speech

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from expertjax.concepts.wordnet import Synset, WordNet
+from expertjax.building.wordnet import Synset, WordNet
 from expertjax.errors import InputError
 
 # lexnames(5WN), by number.

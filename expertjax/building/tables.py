@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from expertjax.concepts.drafts import NONE, Draft, Drafts
+from expertjax.building.drafts import NONE, Draft, Drafts
+from expertjax.building.settings import BuildSettings
 from expertjax.concepts.files import check_columns, check_name, parse_json
-from expertjax.concepts.settings import BuildSettings
 from expertjax.errors import InputError, join_problems
 
 GROUP = "table"

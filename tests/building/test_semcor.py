@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from expertjax.concepts.semcor import read_semcor
-from expertjax.concepts.tagged import Word
+from expertjax.building.semcor import read_semcor
+from expertjax.building.tagged import Word
 from expertjax.errors import InputError
-from tests.concepts.corpora import document, plain, semcor_tar, sentence, tagged
+from tests.building.corpora import document, plain, semcor_tar, sentence, tagged
 
 QUOTED = sentence(plain("The"), tagged("crows", "crow%1:05:00::"))
 BARE = (

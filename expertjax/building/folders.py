@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from expertjax.concepts.archives import read_notices
-from expertjax.concepts.drafts import Draft, Drafts
+from expertjax.building.archives import read_notices
+from expertjax.building.drafts import Draft, Drafts
+from expertjax.building.settings import BuildSettings
 from expertjax.concepts.files import Concept, read_concepts
 from expertjax.concepts.repeated import distinct, require_one_label
-from expertjax.concepts.settings import BuildSettings
 from expertjax.errors import InputError
 
 # Words and meanings of a folder's concepts, for readers and reports.

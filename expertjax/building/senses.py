@@ -14,16 +14,16 @@ import collections
 from collections.abc import Hashable, Iterable, Sequence
 from itertools import chain
 
-from expertjax.concepts.drafts import Draft, distinct, without
-from expertjax.concepts.inventory import (
+from expertjax.building.drafts import Draft, distinct, without
+from expertjax.building.inventory import (
     Inventory,
     Node,
     concept_name,
     lemma_of,
     part_of,
 )
-from expertjax.concepts.settings import BuildSettings
-from expertjax.concepts.tagged import Corpus
+from expertjax.building.settings import BuildSettings
+from expertjax.building.tagged import Corpus
 
 Rows = dict[Hashable, list[Sequence[int]]]
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from expertjax.concepts.wordnet import read_wordnet
-from expertjax.concepts.wordnet_groups import (
+from expertjax.building.wordnet import read_wordnet
+from expertjax.building.wordnet_groups import (
     LEXICOGRAPHER_FILES,
     sense_key_of,
     wordnet_groups,

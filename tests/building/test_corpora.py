@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from expertjax.concepts.corpora import detokenise, read_texts
+from expertjax.building.corpora import detokenise, read_texts
 from expertjax.errors import InputError
 
 BROWN = """

@@ -6,9 +6,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from expertjax.concepts.drafts import Draft, Drafts, choose, jaccards, prune
-from expertjax.concepts.draw import draw_concepts
-from expertjax.concepts.settings import BuildSettings
+from expertjax.building.drafts import Draft, Drafts, choose, jaccards, prune
+from expertjax.building.draw import draw_concepts
+from expertjax.building.settings import BuildSettings
 from expertjax.errors import InputError
 
 SMALL = BuildSettings(

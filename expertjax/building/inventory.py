@@ -6,8 +6,8 @@ With WordNet a *node* is a synset; without, each sense key stands for itself.
 from collections.abc import Hashable, Iterable
 from typing import Any, Protocol
 
-from expertjax.concepts.morphology import base_forms, read_exceptions
-from expertjax.concepts.wordnet import KEY_PARTS, WordNet
+from expertjax.building.morphology import base_forms, read_exceptions
+from expertjax.building.wordnet import KEY_PARTS, WordNet
 
 Node = Any  # hashable: (part, offset) of a synset, or a sense key
 

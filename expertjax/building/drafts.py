@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import sparse
 
-from expertjax.concepts.settings import BuildSettings
+from expertjax.building.settings import BuildSettings
 from expertjax.errors import InputError
 
 # A task shares at most this part of its positives with any other concept.

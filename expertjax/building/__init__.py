@@ -1,0 +1,1 @@
+"""Concept folders out of corpora, WordNet, tables and other folders."""
