@@ -4,7 +4,7 @@ from setuptools import find_packages, setup
 
 setup(
     name="expertjax",
-    version="0.1.0",
+    version="0.2.0",
     description="Finds the expert units of transformer models, in JAX.",
     license="Apache-2.0",
     python_requires=">=3.11",

@@ -57,7 +57,7 @@ EXAMPLE_MODEL: Path
 """Folder of the small GPT-2 that comes with the package."""
 EXAMPLE_CONCEPTS: Path
 """Folder of the concepts that come with it: 34 topics of WordNet."""
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 
 def __getattr__(name: str) -> Any:
