@@ -21,7 +21,7 @@ FLAGS = flags.FLAGS
 define_capture_flags()
 heading("What is done")
 flags.DEFINE_bool(
-    "dry_run", False, "Only say what it would cost: tokens, operations, bytes."
+    "dry_run", False, "Only say what it would cost: tokens, operations, bytes, time."
 )
 
 

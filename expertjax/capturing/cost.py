@@ -1,12 +1,19 @@
 """What a capture will cost, before it is begun."""
 
 import dataclasses
+import os
+import time
 
 import jax
 import numpy as np
 
+from expertjax.capturing.batches import Batch
 from expertjax.capturing.operations import flops_per_token
 from expertjax.capturing.prepare import Prepared
+from expertjax.capturing.steps import Steps
+from expertjax.runtime import mesh as meshes
+
+_REPEATS = 3  # of a batch that is timed; the least counts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,10 +50,6 @@ class Cost:
         """The share of computed tokens that are none."""
         return 1 - self.tokens / self.computed_tokens
 
-    def seconds(self, flops_per_second: float) -> float:
-        """Time of the forward passes at a rate that the devices reach."""
-        return self.flops / flops_per_second
-
 
 def capture_cost(prepared: Prepared) -> Cost:
     """Counts from the plan: nothing is run.
@@ -60,22 +63,55 @@ def capture_cost(prepared: Prepared) -> Cost:
     model, plan, table = prepared.model, prepared.plan, prepared.table
     lengths_N = prepared.pool.lengths
     shapes = [
-        (plan.batch_size(T), T, -(-count // plan.batch_size(T)))
+        (plan.batch_size(T), int(T), -(-int(count) // plan.batch_size(T)))
         for T, count in zip(*np.unique(plan.bucket_N, return_counts=True), strict=True)
     ]
-    computed = sum(int(B) * int(T) * int(batches) for B, T, batches in shapes)
-    pairs = sum(int(B) * int(T) ** 2 * int(batches) for B, T, batches in shapes)
-    linear = flops_per_token(model, table.depth) * computed
     item = prepared.dtype.itemsize
     return Cost(
         sentences=len(lengths_N),
         tokens=int(lengths_N.sum()),
-        computed_tokens=computed,
+        computed_tokens=sum(B * T * batches for B, T, batches in shapes),
         shapes=len(shapes),
         units=table.num_units,
-        flops=linear + 4 * table.depth * model.config.width * pairs,
+        flops=sum(_flops(prepared, B, T) * batches for B, T, batches in shapes),
         response_bytes=len(lengths_N) * table.num_units * item,
         parameter_bytes=sum(leaf.nbytes for leaf in jax.tree.leaves(model.params)),
         output_bytes=max(B for B, _, _ in shapes) * table.num_units * item,
         block_bytes=plan.block_rows * table.num_units * item,
     )
+
+
+def capture_seconds(prepared: Prepared, cost: Cost) -> float:
+    """About how long a capture takes, from a batch of it that is run here.
+
+    Compiling is in it, on as many cores as there are, and so are the groups of
+    processes that share the sentences; loading, tokenising and a slow disk are not.
+
+    Args:
+      prepared: from `capturing.prepare.prepare`.
+      cost: of it.
+    """
+    start, stop = prepared.plan.blocks()[len(prepared.plan.blocks()) // 2]
+    batch = next(prepared.plan.batches(prepared.pool, start, stop))
+    steps = Steps(prepared)
+    began = time.perf_counter()
+    jax.block_until_ready(steps(batch))
+    first = time.perf_counter() - began
+    each = min(_time(steps, batch) for _ in range(_REPEATS))
+    groups, _ = meshes.share_of(prepared.mesh)
+    running = each * cost.flops / _flops(prepared, *batch.tokens.shape) / groups
+    compiling = max(0.0, first - each) * -(-cost.shapes // (os.cpu_count() or 1))
+    return running + compiling
+
+
+def _time(steps: Steps, batch: Batch) -> float:
+    began = time.perf_counter()
+    jax.block_until_ready(steps(batch))
+    return time.perf_counter() - began
+
+
+def _flops(prepared: Prepared, B: int, T: int) -> int:
+    """Of a batch; see `capture_cost`."""
+    model, depth = prepared.model, prepared.table.depth
+    attention = 4 * depth * model.config.width * T
+    return B * T * (flops_per_token(model, depth) + attention)

@@ -54,3 +54,4 @@ def test_sentences_that_are_cut_are_counted(found: Found, tmp_path: Path, seq_le
     flags = found.flags | {"seq_len": seq_len, "out": tmp_path, "long": "truncate"}
     said = run_program("capture_responses", "--dry_run", **flags)
     assert ("longer sentences are cut" in said) == (seq_len == 20)
+    assert 0 < float(re.search(r"^seconds +(\S+)$", said, re.M)[1]) < 600

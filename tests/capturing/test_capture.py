@@ -1,6 +1,7 @@
 import collections
 import dataclasses
 import shutil
+import types
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from flax import nnx
 
 from expertjax.capturing.capture import capture
-from expertjax.capturing.cost import capture_cost
+from expertjax.capturing.cost import capture_cost, capture_seconds
 from expertjax.capturing.operations import flops_per_token
 from expertjax.capturing.prepare import prepare
 from expertjax.capturing.settings import CaptureSettings
@@ -139,9 +140,32 @@ def test_the_more_a_token_costs_the_less_padding(
     padding = [cost.padding for cost in costs]
     assert shapes == sorted(shapes) and shapes[0] < shapes[2]
     assert padding == sorted(padding, reverse=True) and padding[0] > padding[2]
+    assert sum(cost.flops for cost in costs[:2]) > sum(cost.flops for cost in costs[1:])
     again = capture(tiny_gpt2, CONCEPTS, tmp_path / "out", choices)
     units = full.read_table("units")
     bounds.assert_responses(read_responses(again), read_responses(full), units)
+
+
+def test_time_is_that_of_a_batch_for_all_operations(
+    tiny_gpt2: Model, monkeypatch: pytest.MonkeyPatch
+):
+    """Compiling included: with a clock that says how long each batch takes."""
+    prepared = prepare(
+        tiny_gpt2, CONCEPTS, settings(batch_tokens=64), make_mesh("model:8")
+    )
+    cost = capture_cost(prepared)
+    assert cost.shapes > 1
+    ticks = iter([0.0, 5.0, 0.0, 3.0, 0.0, 1.0, 0.0, 2.0])  # compiling, then thrice
+    clock = types.SimpleNamespace(perf_counter=lambda: next(ticks))
+    cores = types.SimpleNamespace(cpu_count=lambda: 1)
+    monkeypatch.setattr("expertjax.capturing.cost.time", clock)
+    monkeypatch.setattr("expertjax.capturing.cost.os", cores)
+    seconds = capture_seconds(prepared, cost)
+    lengths, counts = np.unique(prepared.plan.bucket_N, return_counts=True)
+    sizes = [prepared.plan.batch_size(T) for T in lengths]
+    batches = sum(-(-counts // sizes))
+    # Batches are about equally large; a second each, and four for every program.
+    assert seconds - 4 * cost.shapes == pytest.approx(batches, rel=0.5)
 
 
 @pytest.mark.parametrize(
