@@ -10,15 +10,15 @@ import pandas as pd
 from jax.sharding import Mesh
 
 from expertjax.api import Expertise, load_concepts, score
+from expertjax.building.corpora import read_texts
 from expertjax.capturing.capture import capture
-from expertjax.capturing.cost import capture_cost
+from expertjax.capturing.cost import capture_cost, capture_seconds
 from expertjax.capturing.excited import write_excited
 from expertjax.capturing.prepare import prepare
 from expertjax.capturing.settings import CaptureSettings
 from expertjax.capturing.writes import write_writes
 from expertjax.checkpoints.load import Model, load_model
 from expertjax.checkpoints.series import Member, expand
-from expertjax.concepts.corpora import read_texts
 from expertjax.concepts.files import check_name
 from expertjax.concepts.pool import ConceptSet
 from expertjax.errors import InputError
@@ -166,7 +166,9 @@ def capture_costs(
     settings: FindSettings | None = None,
     names: Sequence[str] = (),
 ) -> pd.DataFrame:
-    """What the capture of some models would cost; nothing is run or written.
+    """What the capture of some models would cost; a batch of each is run.
+
+    Nothing is written.
 
     Args:
       models: as for `find_experts`.
@@ -175,7 +177,8 @@ def capture_costs(
       names: as for `find_experts`.
 
     Returns:
-      a row for each model: see `capturing.cost.Cost`.
+      a row for each model: see `capturing.cost.Cost`; `padding`, a share, and about
+      how many seconds it takes, see `capturing.cost.capture_seconds`.
 
     Raises:
       InputError: see `load_model`, `load_concepts`.
@@ -187,7 +190,8 @@ def capture_costs(
         prepared = prepare(model, concept_set, settings.capture, mesh)
         cost = capture_cost(prepared)
         row = {"model": model.name, **dataclasses.asdict(cost)}
-        rows.append(row | {"padding": cost.padding})
+        seconds = capture_seconds(prepared, cost)
+        rows.append(row | {"padding": cost.padding, "seconds": seconds})
     return pd.DataFrame(rows)
 
 
@@ -211,7 +215,7 @@ def probe_models(
       out: gets `probes.csv`, `models.csv`, `benchmark_<score>.csv`, `accuracy.png`.
       settings: see `ProbeSettings`.
       names: as for `find_experts`.
-      text: on which causal models are judged, see `concepts.corpora.read_texts`; ""
+      text: on which causal models are judged, see `building.corpora.read_texts`; ""
         for none.
       job: whose mesh, shard_models, compile_cache and ignore_config are used.
 

@@ -44,7 +44,6 @@ def prepare_again(
     rows: np.ndarray,
     units: np.ndarray,
     mesh: Mesh,
-    compile_cost: int = 1,
     **changes: Any,
 ) -> tuple[Prepared, np.ndarray]:
     """Sentences and units of a capture, and where the units stand in its table.
@@ -55,7 +54,6 @@ def prepare_again(
       rows: of the pool, ascending.
       units: [K] unit numbers.
       mesh: of this process's group.
-      compile_cost: see `arrange`.
       **changes: of the capture's settings.
 
     Raises:
@@ -66,7 +64,7 @@ def prepare_again(
     sentences = folder.read_table("sentences").iloc[rows]
     few, columns = table.keep(units)
     pool = ConceptSet((), tuple(sentences["text"]), ())
-    prepared = arrange(model, pool, few, settings, mesh, compile_cost)
+    prepared = arrange(model, pool, few, settings, mesh)
     # Both stand by ascending length, so that one order is the other.
     if not np.array_equal(prepared.pool.lengths, sentences["n_tokens"]):
         raise InputError(

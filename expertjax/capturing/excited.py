@@ -23,8 +23,6 @@ _READ_BYTES = 128 * 2**20  # of responses that are held at a time
 # Batches of other shapes round otherwise, on accelerators also by TF32; other weights,
 # tokens or units are about as far from each other as responses are large.
 _TOLERANCE = {"float32": 0.01, "bfloat16": 0.1}
-# Positions beside the responses make a program that takes longer to compile.
-_COMPILE_COST = 4
 _TINY = 1e-6  # float16 knows nothing much smaller
 
 
@@ -86,9 +84,7 @@ def _marked(
     """The token of each unit and sentence, unit by unit."""
     rows, which = np.unique(found.sentence, return_inverse=True)
     which_UxK = which.reshape(found.sentence.shape)
-    prepared, columns = prepare_again(
-        folder, model, rows, found.units, mesh, _COMPILE_COST
-    )
+    prepared, columns = prepare_again(folder, model, rows, found.units, mesh)
     positions_UxK, again_UxK = positions_and_responses(prepared, columns, which_UxK)
     _check_responses(folder, found, again_UxK)
     texts = list(prepared.pool.concepts.sentences)

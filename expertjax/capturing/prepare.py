@@ -128,7 +128,6 @@ def arrange(
     table: UnitTable,
     settings: CaptureSettings,
     mesh: Mesh,
-    compile_cost: int = 1,
 ) -> Prepared:
     """Tokenises and plans, for responses that are not stored: without an identity.
 
@@ -138,7 +137,6 @@ def arrange(
       table: the units that are wanted.
       settings: with every choice made.
       mesh: of this process's group.
-      compile_cost: how often a forward pass alone could be compiled in the time.
 
     Raises:
       InputError: see `tokenize`; or the tokenizer is not the model's.
@@ -152,8 +150,7 @@ def arrange(
         skip_first=settings.skip_first,
     )
     pool = fit_vocabulary(model, pool)
-    cost = compile_cost * _bucket_tokens(model, table, settings, mesh)
-    plan = _plan(pool, table, settings, mesh, cost)
+    plan = _plan(pool, table, settings, mesh, _bucket_tokens(model, table, mesh))
     return Prepared(model, pool, table, settings, plan, mesh, {})
 
 
@@ -162,15 +159,10 @@ def _columns_per_process(table: UnitTable, mesh: Mesh) -> int:
     return -(-table.num_units // model) * model // meshes.num_processes(mesh)
 
 
-def _bucket_tokens(
-    model: Model, table: UnitTable, settings: CaptureSettings, mesh: Mesh
-) -> int:
-    """Tokens that are run in the time in which a shape is compiled; at most a batch.
-
-    With more of them, a run of a few thousand sentences would have one shape.
-    """
+def _bucket_tokens(model: Model, table: UnitTable, mesh: Mesh) -> int:
+    """Tokens that are run in the time in which a shape is compiled."""
     flops = max(1, flops_per_token(model, table.depth))
-    return min(settings.batch_tokens, meshes.compile_flops(mesh) // flops)
+    return meshes.compile_flops(mesh) // flops
 
 
 def _plan(

@@ -2,8 +2,6 @@
 
 import dataclasses
 
-from expertjax.report.figures import MAX_NAMED
-
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
@@ -29,7 +27,7 @@ class Limits:
     spreads: int = 3
     missed: int = 8
     text: int = 400
-    figures: int = MAX_NAMED
+    figures: int = 12
 
 
 def limits_for(n_concepts: int, n_models: int = 1) -> Limits:

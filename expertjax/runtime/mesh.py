@@ -14,8 +14,9 @@ from expertjax.errors import InputError
 
 _CPU_TOKENS = 1024
 _ACCELERATOR_TOKENS = 32768
-# Done in a third of a second on two cores, and in a second on an accelerator. Beside a
-# running one, a program takes longer to compile, and less to be found compiled.
+# Done in a third of a second on two cores, and in a second on an accelerator. On cores
+# that are busy running, a program takes twice as long to compile, and a seventh of that
+# to be found compiled, as in later runs.
 _CPU_COMPILE_FLOPS = 4 * 10**10
 _ACCELERATOR_COMPILE_FLOPS = 10**14
 
