@@ -8,6 +8,9 @@ setup(
     description="Finds the expert units of transformer models, in JAX.",
     license="Apache-2.0",
     python_requires=">=3.11",
+    # Says no more than the default, but makes an editable installation a path: found
+    # before a clone's own folder, which may be called expertjax too.
+    package_dir={"": "."},
     packages=find_packages(
         include=["expertjax", "expertjax.*", "binaries", "binaries.*"]
     ),

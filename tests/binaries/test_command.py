@@ -79,9 +79,8 @@ def test_it_takes_the_flags_of_the_program(tiny_gpt2_folder: Path, tmp_path: Pat
     assert "error: " in say("find", *flags, "--seq_len=0", cwd=tmp_path, status=1)
 
 
-def test_a_wheel_has_all_that_the_quick_start_needs(tmp_path: Path):
-    """Built and unpacked elsewhere, and run from an empty folder."""
-    source = tmp_path / "source"
+def copy_source(source: Path) -> None:
+    """What belongs to the project, as a clone has it."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=REPOSITORY,
@@ -95,6 +94,30 @@ def test_a_wheel_has_all_that_the_quick_start_needs(tmp_path: Path):
             target = source / name
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes((REPOSITORY / name).read_bytes())
+
+
+def test_a_clone_called_as_the_package_does_not_hide_it(tmp_path: Path):
+    """From the folder that it lies in, after `pip install -e`."""
+    pytest.importorskip("setuptools")
+    clone, site = tmp_path / "expertjax", tmp_path / "site"
+    copy_source(clone)
+    code = "from setuptools import build_meta; build_meta.build_editable('..')"
+    subprocess.run([sys.executable, "-c", code], cwd=clone, check=True)
+    [wheel] = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(site)
+    code = f"import site; site.addsitedir({str(site)!r}); import expertjax as ej\n"
+    code += "print(ej.__file__)"
+    # Without the packages of this environment, which has expertjax too.
+    command = [sys.executable, "-S", "-c", code]
+    found = subprocess.run(command, cwd=tmp_path, text=True, capture_output=True)
+    assert found.stdout.strip() == str(clone / "expertjax" / "__init__.py")
+
+
+def test_a_wheel_has_all_that_the_quick_start_needs(tmp_path: Path):
+    """Built and unpacked elsewhere, and run from an empty folder."""
+    source = tmp_path / "source"
+    copy_source(source)
     build = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--quiet"]
     build += ["--no-build-isolation", "--wheel-dir", tmp_path / "wheel", source]
     done = subprocess.run(build, capture_output=True, text=True)
