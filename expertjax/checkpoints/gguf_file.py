@@ -30,6 +30,7 @@ _ENDS = ("eos", "eot", "eom", "fim_pad", "fim_rep", "fim_sep")
 # How sentences are embedded and classified, which no unit depends on.
 _HARMLESS = ("pooling_type", "classifier.output_labels")
 _NONE = ("expert_count", "expert_used_count")  # of any experts in the other sense
+_FLOATS = {"F64", "F32", "F16", "BF16"}
 _FACTORS = "rope_freqs.weight"  # a table, no parameter
 
 
@@ -59,6 +60,7 @@ class GGUFFile:
       attributes: the `config.json` that they amount to.
       shapes: Hugging Face's tensor name -> shape.
       dtypes: Hugging Face's tensor name -> what `read` gives.
+      dequantised: the kinds of quantised tensors in it; "" of none.
     """
 
     def __init__(self, path: Path, ignore: Collection[str] = ()) -> None:
@@ -92,6 +94,8 @@ class GGUFFile:
             for key, tensor in self._of_key.items()
         }
         self.dtypes = dict.fromkeys(self.shapes, "float32")
+        kinds = {tensor.tensor_type.name for tensor in self._tensors.values()} - _FLOATS
+        self.dequantised = f"gguf ({', '.join(sorted(kinds))})" if kinds else ""
 
     @property
     def name(self) -> str:
