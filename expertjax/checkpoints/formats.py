@@ -6,7 +6,8 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from expertjax.checkpoints.gguf_file import SUFFIX, GGUFFile, find_gguf
+from expertjax.checkpoints.gguf_file import GGUFFile, find_gguf
+from expertjax.checkpoints.gguf_parts import SUFFIX
 from expertjax.checkpoints.gguf_tokenizer import tokenizer_of
 from expertjax.checkpoints.json_file import read_json
 from expertjax.checkpoints.quantised.schemes import dequantised, take_scheme
