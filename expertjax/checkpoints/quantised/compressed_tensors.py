@@ -61,12 +61,14 @@ class _Group:
 
 def compressed_tensors(settings: ConfigReader) -> Scheme:
     """The scheme of `quant_method` "compressed-tensors"."""
-    settings.choose("quantization_status", "compressed", ("compressed",))
     form = settings.choose("format", "dense", (*_FORMATS, "mixed-precision"))
-    settings.nested("sparsity_config").only("format", "dense")
+    sparsity = settings.nested("sparsity_config")
+    sparsity.only("format", "dense")
+    sparsity.ignore(*sparsity.names)
     settings.only("transform_config", {})
     settings.only("moe_sparsity_config", None)
     settings.ignore("global_compression_ratio", "ignore", "kv_cache_scheme", "version")
+    settings.ignore("quantization_status")  # dtypes say it
     reader = settings.nested("config_groups")
     groups = tuple(
         group for name in reader.names if (group := _read(reader.nested(name), form))
@@ -87,7 +89,9 @@ def _read(group: ConfigReader, form: str) -> _Group | None:
     """None where only activations are quantised."""
     targets = group.take("targets", [], list)
     group.ignore("input_activations", "output_activations")
-    group.choose("format", form, _FORMATS)
+    form = group.take("format", None, str, nullable=True) or form
+    known = ", ".join(_FORMATS)
+    group.require(form in _FORMATS, f"format={form!r} is not known; known: {known}")
     weights = group.nested("weights")
     if weights.is_empty:
         return None

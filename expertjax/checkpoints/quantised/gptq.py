@@ -24,12 +24,13 @@ _FIRST, _SECOND = "gptq", "gptq_v2"
 # are those of the tensors.
 NOTES = """
     act_group_aware backend batch_size block_name_to_quantize cache_block_outputs
-    damp_auto_increment damp_percent dataset desc_act dynamic exllama_config
-    group_size hyb_act lm_head max_input_length meta model_file_base_name
-    model_name_or_path model_seqlen module_name_preceding_first_block
-    modules_in_block_to_quantize modules_to_not_convert mse pad_token_id static_groups
-    sym tokenizer true_sequential use_cuda_fp16 use_exllama offload_to_disk
-    offload_to_disk_path pack_impl
+    damp_auto_increment damp_percent dataset desc_act do_fuse dynamic exllama_config
+    fuse_max_seq_len group_size hyb_act lm_head max_input_length meta
+    model_file_base_name model_name_or_path model_seqlen
+    module_name_preceding_first_block modules_in_block_to_quantize modules_to_fuse
+    modules_to_not_convert mse offload_to_disk offload_to_disk_path pack_impl
+    pad_token_id static_groups sym tokenizer true_sequential use_cuda_fp16
+    use_exllama
 """.split()
 
 

@@ -49,7 +49,7 @@ def take_scheme(
     if not given:
         return left, None
     name, value = next(iter(given.items()))
-    method: Any = value.get("quant_method") if isinstance(value, Mapping) else None
+    method: Any = _method(value) if isinstance(value, Mapping) else None
     if method not in SCHEMES:
         raise InputError(
             f"{path}: {name}: quant_method {method!r} is not read; known: "
@@ -61,6 +61,12 @@ def take_scheme(
     scheme = SCHEMES[method](settings)
     settings.check(f"{path}: {name}: quant_method {method!r}")
     return left, scheme
+
+
+def _method(settings: Mapping[str, Any]) -> Any:
+    """Its name, which bitsandbytes did not write at first."""
+    is_old = settings.get("load_in_8bit") or settings.get("load_in_4bit")
+    return settings.get("quant_method", "bitsandbytes" if is_old else None)
 
 
 def dequantised(

@@ -145,6 +145,15 @@ def assert_is_model_of(
     return model
 
 
+def assert_is_that_of_transformers(folder: Path, theirs: Any) -> None:
+    """A folder gives the logits of transformers' own model of it."""
+    torch = pytest.importorskip("torch")
+    model = load_model(str(folder))
+    with torch.no_grad():
+        wanted = theirs.eval()(torch.tensor(TOKENS)).logits.float().numpy()
+    bounds.assert_outputs(logits_of(model), wanted, bounds.of_model(model))
+
+
 def logits_of(model: Model) -> np.ndarray:
     """Of `TOKENS`."""
     module = nnx.merge(model.graphdef, model.params)

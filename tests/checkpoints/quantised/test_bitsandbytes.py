@@ -1,6 +1,7 @@
 """bitsandbytes, against the library and against bits by hand."""
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,13 @@ import pytest
 from expertjax.checkpoints.load import load_model
 from expertjax.errors import InputError
 from tests.checkpoints.quantised.folders import (
+    LLAMA,
     assert_is_model_of,
+    assert_is_that_of_transformers,
     quantise_folder,
     read_weight,
 )
-from tests.tiny_models import make_tiny_gpt2
+from tests.tiny_models import make_tiny, make_tiny_gpt2
 
 torch = pytest.importorskip("torch")
 FOUR = {"quant_method": "bitsandbytes", "load_in_4bit": True, "_load_in_4bit": True}
@@ -167,3 +170,30 @@ def test_weights_of_conv1d(tmp_path: Path) -> None:
         _, _, layer, part, name = module.split(".")
         kernel = blocks["c_fc" if part == "mlp" else f"{name}"]["kernel"][...]
         np.testing.assert_array_equal(np.asarray(kernel[int(layer)]), value)
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+@pytest.mark.parametrize("bits", [4, 8])
+def test_a_folder_that_transformers_quantised(
+    tmp_path: Path, family: str, bits: int
+) -> None:
+    """Against transformers' `dequantize`; of 4 bits also its quantised model."""
+    pytest.importorskip("bitsandbytes")
+    pytest.importorskip("accelerate")
+    transformers = pytest.importorskip("transformers")
+    if family == "llama":
+        plain = make_tiny(tmp_path / "m", "LlamaForCausalLM", **LLAMA)
+    else:
+        plain = make_tiny_gpt2(tmp_path / "m")
+    settings = transformers.BitsAndBytesConfig(
+        **{f"load_in_{bits}bit": True}, bnb_4bit_use_double_quant=True
+    )
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(
+        plain, quantization_config=settings, dtype=torch.float32
+    )
+    theirs.save_pretrained(tmp_path / "q")
+    shutil.copy(plain / "tokenizer.json", tmp_path / "q")
+    if bits == 4:
+        assert_is_that_of_transformers(tmp_path / "q", theirs)
+    theirs.dequantize(dtype=torch.float32)
+    assert_is_that_of_transformers(tmp_path / "q", theirs.float())

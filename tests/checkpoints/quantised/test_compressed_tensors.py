@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 
 from expertjax.errors import InputError
-from tests.checkpoints.quantised.folders import assert_is_model_of, read_weight
+from tests.checkpoints.quantised.folders import (
+    LLAMA,
+    assert_is_model_of,
+    assert_is_that_of_transformers,
+    quantise_folder,
+    read_weight,
+)
+from tests.tiny_models import make_tiny
 
 torch = pytest.importorskip("torch")
 
@@ -196,6 +203,30 @@ def test_a_whole_model(tmp_path: Path, form: str, group: Mapping[str, Any]) -> N
     model = assert_is_model_of(tmp_path, library.settings, library.pack, library.unpack)
     kind, bits = group["type"], group["num_bits"]
     assert model.dequantised == f"compressed-tensors ({kind}{bits})"
+
+
+@pytest.mark.parametrize(
+    ("form", "group"),
+    [
+        ("pack-quantized", INT4 | GROUP),
+        ("float-quantized", FLOAT8 | {"strategy": "channel"}),
+    ],
+)
+def test_transformers_reads_the_same(
+    tmp_path: Path, form: str, group: Mapping[str, Any]
+) -> None:
+    """Against its own model of the folder, whose activations are left alone."""
+    pytest.importorskip("accelerate")
+    transformers = pytest.importorskip("transformers")
+    library = Library(form, group)
+    settings = library.settings
+    settings["config_groups"]["group_0"]["input_activations"] = None
+    folder = make_tiny(tmp_path / "m", "LlamaForCausalLM", **LLAMA)
+    quantise_folder(folder, settings, library.pack)
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(
+        folder, dtype=torch.float32
+    )
+    assert_is_that_of_transformers(folder, theirs)
 
 
 class Library:

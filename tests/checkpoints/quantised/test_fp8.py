@@ -9,10 +9,14 @@ import pytest
 
 from expertjax.errors import InputError
 from tests.checkpoints.quantised.folders import (
+    LLAMA,
     assert_is_model_of,
+    assert_is_that_of_transformers,
+    quantise_folder,
     read_weight,
     source_of,
 )
+from tests.tiny_models import make_tiny
 
 torch = pytest.importorskip("torch")
 FP8 = {"quant_method": "fp8", "activation_scheme": "dynamic"}
@@ -102,6 +106,28 @@ def test_a_whole_model_with_blocks(tmp_path: Path, suffix: str) -> None:
     )
     assert model.dequantised == "fp8 (blocks of 16 x 32)"
     assert "quantization_config" not in model.attributes
+
+
+def test_transformers_reads_the_same(tmp_path: Path) -> None:
+    """Against its own model of the folder, dequantised."""
+    transformers = pytest.importorskip("transformers")
+    pytest.importorskip("accelerate")
+
+    def packed(module: str, weight: Any) -> Mapping[str, Any]:
+        parts = dict(pack(module, weight, (16, 32)))
+        del parts[".activation_scale"]
+        return parts
+
+    folder = make_tiny(tmp_path / "m", "LlamaForCausalLM", **LLAMA)
+    quantise_folder(folder, FP8 | {"weight_block_size": [16, 32]}, packed)
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(
+        folder,
+        quantization_config=transformers.FineGrainedFP8Config(
+            dequantize=True, weight_block_size=(16, 32)
+        ),
+        dtype=torch.float32,
+    )
+    assert_is_that_of_transformers(folder, theirs)
 
 
 def test_a_whole_model_with_one_scale_each(tmp_path: Path) -> None:

@@ -76,7 +76,6 @@ def test_what_of_a_method_is_not_read(settings: dict[str, Any], message: str) ->
         ({"format": "marlin-24"}, "format='marlin-24' is not known"),
         ({"sparsity_config": {"format": "sparse-bitmask"}}, "format='sparse-bitmask'"),
         ({"transform_config": {"a": 1}}, "transform_config={'a': 1}"),
-        ({"quantization_status": "frozen"}, "quantization_status='frozen'"),
     ],
 )
 def test_what_of_compressed_tensors_is_not_read(
@@ -93,6 +92,48 @@ def test_what_of_compressed_tensors_is_not_read(
         name, value = list(bad.items())[-1]
         groups = {"group_0": {"targets": ["Linear"], "weights": weights | bad}}
         assert f"{name}={value!r}" in refusal(settings | {"config_groups": groups})
+
+
+CONFIGS: dict[str, dict[str, Any]] = {
+    "AwqConfig": {"bits": 4},
+    "BitsAndBytesConfig": {"load_in_8bit": True},
+    "FbgemmFp8Config": {},
+    "FineGrainedFP8Config": {},
+    "GPTQConfig": {"bits": 3, "dataset": "c4", "tokenizer": "x"},
+    "Mxfp4Config": {},
+}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_what_transformers_writes_is_understood(name: str) -> None:
+    transformers = pytest.importorskip("transformers")
+    settings = json.loads(getattr(transformers, name)(**CONFIGS[name]).to_json_string())
+    attributes, scheme = take_scheme({"quantization_config": settings}, CONFIG)
+    assert attributes == {}
+    assert scheme is not None
+
+
+def test_what_compressed_tensors_writes_is_understood() -> None:
+    library = pytest.importorskip("compressed_tensors.quantization")
+    for preset in ("W4A16", "W4A16_ASYM", "W8A8", "FP8", "FP8_DYNAMIC", "FP8_BLOCK"):
+        form = {"W4": "pack", "W8": "int", "FP": "float"}[preset[:2]] + "-quantized"
+        config = library.QuantizationConfig(
+            config_groups={preset: ["Linear"]},
+            format=form,
+            ignore=["lm_head"],
+            quantization_status="frozen",
+        )
+        settings = config.model_dump(mode="json")
+        settings |= {"sparsity_config": {"format": "dense", "global_sparsity": 0.1}}
+        _, scheme = take_scheme({"quantization_config": settings}, CONFIG)
+        assert scheme is not None
+
+
+def test_bitsandbytes_was_not_named_at_first() -> None:
+    settings = {"load_in_8bit": True, "llm_int8_threshold": 6.0}
+    _, scheme = take_scheme({"quantization_config": settings}, CONFIG)
+    assert scheme is not None
+    assert scheme.name == "bitsandbytes (int8)"
 
 
 def test_configs_without_quantisation_are_left_alone() -> None:
