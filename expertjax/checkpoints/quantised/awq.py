@@ -37,13 +37,13 @@ def _shape(parts: Parts) -> tuple[int, ...]:
 
 def _values(parts: Parts) -> np.ndarray:
     numbers, zero = (_unpack(parts, name) for name in (".qweight", ".qzeros"))
-    scale = parts.floats(".scales").T
-    group = even_groups(numbers.shape[1], scale.shape[1])
-    return scale_groups(numbers, scale, zero, group)
+    scale = parts.floats(".scales")
+    group = even_groups(len(numbers), len(scale))
+    return scale_groups(numbers, scale, zero, group, axis=0).T
 
 
 def _unpack(parts: Parts, name: str) -> np.ndarray:
-    """[outputs, inputs or groups]."""
+    """[inputs or groups, outputs]."""
     packed = parts.read(name, "int32")
     words = unpack(packed, _BITS).reshape(*packed.shape, len(_PLACES))
-    return words[..., _PLACES].reshape(len(packed), -1).T
+    return words[..., _PLACES].reshape(len(packed), -1)

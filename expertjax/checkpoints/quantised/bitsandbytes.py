@@ -70,7 +70,7 @@ def _values_of_codes(parts: Parts, state: str) -> np.ndarray:
     count = math.prod(said["shape"])
     if len(codes) != count + count % 2:
         raise ValueError(f"{len(codes)} codes for shape {said['shape']}")
-    values = _look_up(parts.floats(_CODES), codes[:count])
+    values = parts.floats(_CODES)[codes[:count]]
     return _scale(values, _scales(parts, said), said["blocksize"]).reshape(
         said["shape"]
     )
@@ -81,13 +81,9 @@ def _scales(parts: Parts, said: dict[str, Any]) -> np.ndarray:
     if "nested_blocksize" not in said:
         return parts.read(_SCALE, "float32")
     scale, codes = (parts.floats(name) for name in _NESTED)
-    values = _look_up(codes, parts.read(_SCALE, "uint8"))
+    values = codes[parts.read(_SCALE, "uint8")]
     values = _scale(values, scale, said["nested_blocksize"])
     return values + np.float32(said["nested_offset"])
-
-
-def _look_up(table: np.ndarray, codes: np.ndarray) -> np.ndarray:
-    return table[codes]
 
 
 def _scale(values: np.ndarray, scale: np.ndarray, size: int) -> np.ndarray:

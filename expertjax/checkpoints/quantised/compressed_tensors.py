@@ -161,7 +161,8 @@ def _values(parts: Parts, groups: Sequence[_Group]) -> np.ndarray:
     if scale.size == 1:  # of the whole tensor
         scale = np.broadcast_to(scale.reshape(1, 1), (rows, 1))
     zero = None if group.symmetric else _zero(parts, scale.shape, group)
-    return scale_groups(numbers, scale, zero, _groups(parts, columns, scale.shape[-1]))
+    of_input = _groups(parts, columns, scale.shape[-1])
+    return scale_groups(numbers, scale, zero, of_input, axis=1)
 
 
 def _unpack(words: np.ndarray, shape: tuple[int, ...], group: _Group) -> np.ndarray:

@@ -14,6 +14,7 @@ from expertjax.checkpoints.quantised.numbers import (
     even_groups,
     scale_groups,
     unpack,
+    unpack_rows,
 )
 from expertjax.checkpoints.quantised.weights import Packing, Parts, Scheme
 from expertjax.models.configs import ConfigReader
@@ -72,17 +73,19 @@ def _shape(parts: Parts, bits: int) -> tuple[int, ...]:
 
 def _values(parts: Parts, bits: int, less_one: bool) -> np.ndarray:
     bits = _bits(parts, bits)
-    numbers = unpack(parts.read(".qweight", "int32").T, bits)
-    scale = parts.floats(".scales").T
+    numbers = unpack_rows(parts.read(".qweight", "int32"), bits)
+    scale = parts.floats(".scales")
     words = parts.read(".qzeros", "int32")
-    zero = unpack(_add_one(words, bits) if less_one else words, bits)[:, : len(scale)]
+    zero = unpack(_add_one(words, bits) if less_one else words, bits)[
+        :, : scale.shape[1]
+    ]
     if less_one and 8 % bits:
         zero = (zero + 1) & (2**bits - 1)
     if ".g_idx" in parts:
         group = parts.read(".g_idx", "int32", "int64")
     else:
-        group = even_groups(numbers.shape[1], scale.shape[1])
-    return scale_groups(numbers, scale, zero.T, group)
+        group = even_groups(len(numbers), len(scale))
+    return scale_groups(numbers, scale, zero, group, axis=0).T
 
 
 def _add_one(words: np.ndarray, bits: int) -> np.ndarray:

@@ -13,6 +13,9 @@ import numpy as np
 from expertjax.checkpoints.readers import TensorSource
 from expertjax.errors import InputError, join_problems
 
+# What parts that are not as they should be raise where they are put together.
+_UNFIT = (ValueError, LookupError, TypeError)
+
 
 @dataclasses.dataclass(frozen=True)
 class Parts:
@@ -119,9 +122,14 @@ class DequantisedSource:
         self._source, self._scheme, self._conv1d = source, scheme, tuple(conv1d)
         self._found: dict[str, tuple[Packing, Parts]] = {}
         taken: set[str] = set()
+        twice = []
         for packing in scheme.packings:
             for parts in packing.find(source):
-                self._found[parts.prefix + packing.weight] = packing, parts
+                key = parts.prefix + packing.weight
+                if key in self._found:
+                    other = self._found[key][0].mark
+                    twice.append(f"{key} has both {other} and {packing.mark}")
+                self._found[key] = packing, parts
                 names = (packing.mark, *packing.needs, *packing.may_have)
                 taken |= {parts.prefix + name for name in names}
         self.shapes: dict[str, tuple[int, ...]] = {
@@ -130,7 +138,7 @@ class DequantisedSource:
             if key not in taken and not key.endswith(scheme.unused)
         }
         self.dtypes = {key: source.dtypes[key] for key in self.shapes}
-        quantised = self._shapes()
+        quantised = self._shapes(twice)
         self.shapes |= quantised
         self.dtypes |= dict.fromkeys(quantised, "float32")
 
@@ -145,16 +153,16 @@ class DequantisedSource:
         packing, parts = self._found[key]
         try:
             value = packing.values(parts)
-        except (ValueError, IndexError) as error:
+        except _UNFIT as error:
             raise InputError(self._problem(key, error)) from error
         value = value.T if self._is_conv1d(key) else value
         if value.shape != self.shapes[key]:
             raise InputError(self._problem(key, f"its shape would be {value.shape}"))
         return value
 
-    def _shapes(self) -> Mapping[str, tuple[int, ...]]:
-        """Of the quantised weights."""
-        shapes, problems = {}, []
+    def _shapes(self, problems: list[str]) -> Mapping[str, tuple[int, ...]]:
+        """Of the quantised weights; refuses them with all other problems."""
+        shapes = {}
         for key, (packing, parts) in self._found.items():
             missing = [name for name in packing.needs if name not in parts]
             if missing:
@@ -166,7 +174,7 @@ class DequantisedSource:
             else:
                 try:
                     shape = packing.shape(parts)
-                except (ValueError, IndexError) as error:
+                except _UNFIT as error:
                     problems.append(self._problem(key, error))
                 else:
                     shapes[key] = shape[::-1] if self._is_conv1d(key) else shape

@@ -73,6 +73,8 @@ def test_rows_by_hand(tmp_path: Path) -> None:
         ({".weight.absmax": torch.ones(3)}, r"absmax is of dtype float32, not uint8"),
         ({STATE: state_of(shape=[2, 5], blocksize=0)}, "'blocksize': 0"),
         ({STATE: torch.zeros(4).byte()}, "Expecting value"),
+        ({STATE: state_of(shape=[2, 5])}, "'blocksize'"),
+        ({STATE: torch.tensor(list(b"[]")).byte()}, "list indices must be"),
         ({".weight.nested_absmax": torch.ones(3)}, "3 scales for 3 in blocks of 2"),
     ],
 )

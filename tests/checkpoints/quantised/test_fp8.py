@@ -173,3 +173,11 @@ def test_a_scale_without_its_weight(tmp_path: Path) -> None:
     tensors = {"m.weight_scale_inv": torch.ones(1, 1)}
     with pytest.raises(InputError, match=r"m\.weight lacks \.weight"):
         source_of(tmp_path, BLOCKS, tensors)
+
+
+def test_two_scales_of_one_weight(tmp_path: Path) -> None:
+    scale = torch.ones(1, 1)
+    parts = {".weight": float8([0] * 8, (2, 4)), ".weight_scale_inv": scale}
+    parts |= {".weight_scale": scale.clone()}
+    with pytest.raises(InputError, match=r"both \.weight_scale_inv and \.weight_sca"):
+        read_weight(tmp_path, BLOCKS, parts)

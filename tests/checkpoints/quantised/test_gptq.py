@@ -90,7 +90,7 @@ def test_zero_points_that_borrow(tmp_path: Path) -> None:
         ({".g_idx": torch.tensor([3] * 8)}, "groups 3 to 3 of 3 scales"),
         ({".g_idx": torch.tensor([-1] * 8)}, "groups -1 to -1 of 3 scales"),
         ({".g_idx": torch.tensor([0] * 7)}, r"1 rows of .qweight for 7 inputs"),
-        ({".scales": torch.ones(4, 1)}, r"scales and zeros \[\(1, 4\), \(1, 3\)\]"),
+        ({".scales": torch.ones(4, 1)}, r"scales and zeros \[\(4, 1\), \(3, 1\)\]"),
         ({".qweight": torch.zeros(1, 1)}, ".qweight is of dtype float32, not int32"),
     ],
 )
