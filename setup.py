@@ -48,6 +48,7 @@ setup(
         "onnx": ["onnx>=1.17"],
         "test": [
             "axe-playwright-python>=0.1.4",
+            "compressed-tensors>=0.20",
             "etils[epath-gcs]>=1.9",
             "ipykernel>=6.29",
             "mypy>=1.15",

@@ -240,6 +240,7 @@ def _identity(prepared: Prepared, weights_sha256: str) -> dict[str, Any]:
         "skip_first": prepared.settings.skip_first,
         "num_repeated": pool.concepts.num_repeated,
         "ignored_config": model.ignored_config,
+        "dequantised": model.dequantised,
     }
     settings = dataclasses.asdict(prepared.settings)
     del settings["skip_first"]

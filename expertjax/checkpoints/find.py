@@ -3,7 +3,8 @@
 import os
 from pathlib import Path
 
-from expertjax.checkpoints.gguf_file import SUFFIX, find_gguf
+from expertjax.checkpoints.gguf_file import find_gguf
+from expertjax.checkpoints.gguf_parts import SUFFIX, name_of
 from expertjax.checkpoints.readers import PICKLE, has_weights
 from expertjax.errors import InputError
 from expertjax.home import user_path
@@ -52,7 +53,7 @@ def checkpoint_name(model: str) -> str:
     if path.exists():
         path = Path(os.path.abspath(path))
         repository = _repository(path)
-        return repository or path.name.removesuffix(SUFFIX)
+        return repository or (name_of(path) if path.suffix == SUFFIX else path.name)
     repo, _, revision = model.partition("@")
     name = repo.rpartition("/")[2] + (f"-{revision}" if revision else "")
     return name.replace("/", "-")  # revisions such as refs/pr/1

@@ -1,13 +1,17 @@
 """A checkpoint of any format, as what a Hugging Face folder holds."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from expertjax.checkpoints.gguf_file import SUFFIX, GGUFFile, find_gguf
+from expertjax.checkpoints.gguf_file import GGUFFile, find_gguf
+from expertjax.checkpoints.gguf_parts import SUFFIX
 from expertjax.checkpoints.gguf_tokenizer import tokenizer_of
 from expertjax.checkpoints.json_file import read_json
+from expertjax.checkpoints.quantised.schemes import dequantised, take_scheme
+from expertjax.checkpoints.quantised.weights import Scheme
 from expertjax.checkpoints.readers import TensorSource, open_weights
 from expertjax.checkpoints.tokenizer import load_tokenizer
 from expertjax.models.configs import pass_over
@@ -28,6 +32,7 @@ class Checkpoint:
       generation: content of `generation_config.json`; empty without one.
       ignored_config: name -> value of what the user wants passed over; `attributes`
         lacks it.
+      dequantised: the scheme of weights that are kept quantised; "" of none.
     """
 
     path: Path
@@ -37,6 +42,7 @@ class Checkpoint:
     load_tokenizer: Callable[[], Any]
     generation: dict[str, Any] = dataclasses.field(default_factory=dict)
     ignored_config: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    dequantised: str = ""
 
 
 def open_checkpoint(path: Path, ignore_config: Collection[str] = ()) -> Checkpoint:
@@ -60,17 +66,27 @@ def open_checkpoint(path: Path, ignore_config: Collection[str] = ()) -> Checkpoi
             lambda: file,
             lambda: tokenizer_of(file),
             ignored_config=file.ignored | ignored,
+            dequantised=file.dequantised,
         )
     config = path / "config.json"
     attributes, ignored = pass_over(read_json(config), ignore_config)
+    attributes, scheme = take_scheme(attributes, config)
     return Checkpoint(
         path,
         config,
         attributes,
-        lambda: open_weights(path),
+        functools.partial(_open_folder, path, scheme, attributes),
         lambda: load_tokenizer(path, attributes),
         generation=read_json(path / GENERATION)
         if (path / GENERATION).is_file()
         else {},
         ignored_config=ignored,
+        dequantised=scheme.name if scheme else "",
     )
+
+
+def _open_folder(
+    path: Path, scheme: Scheme | None, attributes: Mapping[str, Any]
+) -> TensorSource:
+    source = open_weights(path)
+    return dequantised(source, scheme, attributes) if scheme else source

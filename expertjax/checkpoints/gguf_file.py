@@ -1,6 +1,6 @@
-"""Models of llama.cpp: one `.gguf` file with weights, sizes and tokens.
+"""Models of llama.cpp: one `.gguf` file, or several, with weights, sizes and tokens.
 
-The file is turned into what a Hugging Face folder would hold: a `config.json` and
+It is turned into what a Hugging Face folder would hold: a `config.json` and
 tensors by their names there, dequantised. Formats: see `gguf_tables.py`.
 """
 
@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from expertjax.checkpoints.gguf_parts import SUFFIX, check_parts, parts_of
 from expertjax.checkpoints.gguf_rope import read_rope
 from expertjax.checkpoints.gguf_tables import ARCHITECTURES, Architecture
 from expertjax.errors import InputError, join_problems
 from expertjax.models.configs import IGNORE_HINT
 
 _ROWS_VALUES = 2**20  # values that are dequantised at a time
-SUFFIX = ".gguf"
 # What llama.cpp does at these numbers of layers is not in the metadata: it divides
 # the queries by the square root of D / H there, elsewhere by that of K.
 _WIDE_QUERIES = {"gemma2": 46, "gemma3": 62}
@@ -30,11 +30,14 @@ _ENDS = ("eos", "eot", "eom", "fim_pad", "fim_rep", "fim_sep")
 # How sentences are embedded and classified, which no unit depends on.
 _HARMLESS = ("pooling_type", "classifier.output_labels")
 _NONE = ("expert_count", "expert_used_count")  # of any experts in the other sense
+_FLOATS = {"F64", "F32", "F16", "BF16"}
 _FACTORS = "rope_freqs.weight"  # a table, no parameter
 
 
 def find_gguf(folder: Path) -> Path | None:
     """The GGUF file of a folder, where one lies alone without a config.json.
+
+    Of a model that is cut into several files that is the first.
 
     Raises:
       InputError: there are several.
@@ -42,6 +45,8 @@ def find_gguf(folder: Path) -> Path | None:
     if (folder / "config.json").is_file():
         return None
     found = sorted(folder.glob(f"*{SUFFIX}"))
+    if len(found) > 1 and parts_of(found[0]) == found:
+        return found[0]
     if len(found) > 1:
         names = ", ".join(path.name for path in found)
         raise InputError(f"{folder}: which of {names}? Give the path of one")
@@ -49,32 +54,37 @@ def find_gguf(folder: Path) -> Path | None:
 
 
 class GGUFFile:
-    """One file; a source of tensors, too.
+    """One file, or all parts of one; a source of tensors, too.
 
     Attributes:
-      path: of the file.
+      path: of the file, or of the first part.
       metadata: its key-value pairs.
       ignored: those that were to be passed over, which `metadata` lacks.
       architecture: its row of the tables.
       attributes: the `config.json` that they amount to.
       shapes: Hugging Face's tensor name -> shape.
       dtypes: Hugging Face's tensor name -> what `read` gives.
+      dequantised: the kinds of quantised tensors in it; "" of none.
     """
 
     def __init__(self, path: Path, ignore: Collection[str] = ()) -> None:
         """Reads everything but the tensors' values.
 
         Args:
-          path: of the file.
+          path: of the file, or of any part.
           ignore: names of metadata to be passed over.
 
         Raises:
           InputError: gguf is not installed, the file is damaged, or says what is
-            not understood.
+            not understood; or parts are missing.
         """
-        self.path = path
-        reader = _open(path)
-        said = {n: _plain(field.contents()) for n, field in reader.fields.items()}
+        paths = parts_of(path)
+        self.path = path = paths[0]
+        readers = [_open(part) for part in paths]
+        fields = [_metadata(reader) for reader in readers]
+        tensors = [tensor for reader in readers for tensor in reader.tensors]
+        check_parts(paths, fields, len({tensor.name for tensor in tensors}))
+        said = fields[0]
         self.ignored = {name: value for name, value in said.items() if name in ignore}
         self.metadata: dict[str, Any] = {
             name: value for name, value in said.items() if name not in self.ignored
@@ -84,7 +94,7 @@ class GGUFFile:
             known = ", ".join(ARCHITECTURES)
             raise InputError(f"{path}: architecture {name!r}; known: {known}")
         self.architecture: Architecture = ARCHITECTURES[name]
-        self._tensors = {tensor.name: tensor for tensor in reader.tensors}
+        self._tensors = {tensor.name: tensor for tensor in tensors}
         self._of_key = self._name_tensors()
         self.attributes = self._read_attributes(name)
         self.shapes: dict[str, tuple[int, ...]] = {
@@ -92,6 +102,8 @@ class GGUFFile:
             for key, tensor in self._of_key.items()
         }
         self.dtypes = dict.fromkeys(self.shapes, "float32")
+        kinds = {tensor.tensor_type.name for tensor in self._tensors.values()} - _FLOATS
+        self.dequantised = f"gguf ({', '.join(sorted(kinds))})" if kinds else ""
 
     @property
     def name(self) -> str:
@@ -166,8 +178,6 @@ class GGUFFile:
         given.pop("vocab_size", None)
         problems = list(self._adapt(architecture, attributes, given))
         problems += [f"{prefix}{name}={value!r}" for name, value in given.items()]
-        if self.metadata.get("split.count", 1) > 1:
-            problems.append("it is one of several parts; merge them (gguf-split)")
         if problems:
             raise InputError(
                 join_problems(f"{self.path}: not understood:", problems) + IGNORE_HINT
@@ -235,6 +245,10 @@ def _shape(tensor: Any) -> tuple[int, ...]:
     return tuple(int(size) for size in reversed(tensor.shape))
 
 
+def _metadata(reader: Any) -> dict[str, Any]:
+    return {name: _plain(field.contents()) for name, field in reader.fields.items()}
+
+
 def _plain(value: Any) -> Any:
     """Numbers as they were meant: 1e-05 rather than float32's nearest to it."""
     return float(str(np.float32(value))) if isinstance(value, float) else value
@@ -244,6 +258,8 @@ def _dequantize(tensor: Any) -> np.ndarray:
     """A few rows at a time, because gguf's temporaries are larger than its result."""
     from gguf.quants import dequantize
 
+    if tensor.data.dtype == np.float64:  # which gguf leaves to others
+        return tensor.data.astype(np.float32)
     shape = _shape(tensor)
     values = np.empty(shape, np.float32)
     if len(shape) < 2:

@@ -49,6 +49,8 @@ class Model:
       generation: its `generation_config.json`; empty without one.
       ignored_config: name -> value of what that said and the user wanted passed over.
       precision: of its products of float32 matrices; see `models.forward`.
+      dequantised: how the checkpoint's weights are quantised, e.g. "gptq (4 bits)"; ""
+        where they are not. Here they are floats, and so are activations.
     """
 
     name: str
@@ -62,6 +64,7 @@ class Model:
     generation: dict[str, Any] = dataclasses.field(default_factory=dict)
     ignored_config: dict[str, Any] = dataclasses.field(default_factory=dict)
     precision: Precision = "float32"
+    dequantised: str = ""
 
     @property
     def dtype(self) -> str:
@@ -182,6 +185,7 @@ def load_model(
         checkpoint.generation,
         ignored,
         precision,
+        (mark or {}).get("dequantised", checkpoint.dequantised),
     )
 
 
@@ -269,5 +273,6 @@ def save_converted(model: Model, folder: Path) -> None:
         "keys": rules.export_keys(model.family, model.params),
         "weights_sha256": params_digest(model.params),
         "ignored_config": model.ignored_config,
+        "dequantised": model.dequantised,
     }
     write_json(folder / CONVERTED, mark)

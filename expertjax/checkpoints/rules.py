@@ -267,8 +267,8 @@ def _quantised(plan: Plan, dtypes: Mapping[str, str]) -> list[str]:
                 of_dtype.setdefault(dtypes[key], []).append(key)
     return [
         f"{len(keys)} tensor(s) such as {keys[0]!r} are of dtype {dtype}: quantised "
-        "weights are read from GGUF only; take the checkpoint that they were made "
-        "of, or save them dequantised, in float32, float16 or bfloat16"
+        "weights whose scales or scheme (quantization_config) are not there; take the "
+        "checkpoint that they were made of, or save them dequantised"
         for dtype, keys in of_dtype.items()
     ]
 

@@ -48,8 +48,7 @@ _HARMLESS = frozenset(
     """.split()
 )
 _HARMLESS_PREFIX = "unsloth_"  # a trainer's notes on what it did
-_QUANTISED = "quantised weights are read from GGUF only; take what they are made of"
-_HINTS = {"quantization_config": _QUANTISED, "quantization": _QUANTISED}
+_HINTS = {"quantization": "MLX's quantised weights; take what they are made of"}
 
 
 class ConfigReader:
@@ -169,6 +168,11 @@ class ConfigReader:
                 value = self._left.pop(old)
                 same = self._left.setdefault(new, value) == value
                 self.require(same, f"{old}={value!r} and {new} differ")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What is left to read."""
+        return tuple(self._left)
 
     @property
     def is_empty(self) -> bool:

@@ -92,8 +92,8 @@ def test_what_every_config_may_say_is_looked_at(model_type: str) -> None:
 
 
 def test_a_refusal_ends_with_what_a_user_can_do() -> None:
-    message = refusal("gpt2", quantization_config={"bits": 4}, foo=1)
-    assert "(quantised weights are read from GGUF only; take what" in message
+    message = refusal("gpt2", quantization={"bits": 4}, foo=1)
+    assert "(MLX's quantised weights; take what they are made of)" in message
     assert message.splitlines()[-1].startswith("What changes no output of the model")
     assert "--ignore_config=NAME" in message.splitlines()[-1]
 

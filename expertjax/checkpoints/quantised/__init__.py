@@ -1,0 +1,1 @@
+"""Quantised weights of Hugging Face folders, dequantised one at a time."""
