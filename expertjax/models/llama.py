@@ -1,50 +1,31 @@
 """Llama and its like: Touvron et al. 2023, as `transformers` defines them.
 
-Mistral (Jiang et al. 2023), Qwen2 and Qwen3 differ by options; SmolLM, TinyLlama
-and many others are Llamas by their configs.
+Mistral (Jiang et al. 2023), Ministral, Qwen2 and Qwen3 differ by options; SmolLM,
+TinyLlama and many others are Llamas by their configs.
 """
 
 from typing import Any
 
 from expertjax.models.configs import ConfigReader
-from expertjax.models.decoder import (
-    IGNORED,
-    Decoder,
-    decoder_readout,
-    decoder_rules,
-    decoder_sites,
-)
 from expertjax.models.decoder_config import DecoderConfig, read_common, read_sliding
-from expertjax.models.family import Family
+from expertjax.models.decoder_family import decoder_family
 from expertjax.models.rotary import read_flat_rotary
 
 _SHARED = {
-    "vocab_size": 32000,
-    "hidden_size": 4096,
     "intermediate_size": 22016,
-    "num_hidden_layers": 32,
-    "num_attention_heads": 32,
     "num_key_value_heads": 32,
-    "head_dim": None,
-    "hidden_act": "silu",
     "max_position_embeddings": 32768,
-    "rms_norm_eps": 1e-6,
-    "tie_word_embeddings": False,
+}
+_MISTRAL = {
+    "intermediate_size": 14336,
+    "num_key_value_heads": 8,
+    "max_position_embeddings": 131072,
 }
 # Hugging Face's, by `model_type`.
 _DEFAULTS: dict[str, dict[str, Any]] = {
-    "llama": _SHARED
-    | {
-        "intermediate_size": 11008,
-        "num_key_value_heads": None,
-        "max_position_embeddings": 2048,
-    },
-    "mistral": _SHARED
-    | {
-        "intermediate_size": 14336,
-        "num_key_value_heads": 8,
-        "max_position_embeddings": 131072,
-    },
+    "llama": {"max_position_embeddings": 2048},
+    "ministral": _MISTRAL,
+    "mistral": _MISTRAL,
     "qwen2": _SHARED | {"vocab_size": 151936},
     "qwen3": _SHARED | {"vocab_size": 151936, "head_dim": 128},
 }
@@ -58,6 +39,7 @@ def _read_config(reader: ConfigReader) -> DecoderConfig:
     )
     read_options = {
         "llama": _read_llama,
+        "ministral": _read_mistral,
         "mistral": _read_mistral,
         "qwen2": _read_qwen,
         "qwen3": _read_qwen,
@@ -77,7 +59,8 @@ def _read_llama(reader: ConfigReader, num_layers: int) -> dict[str, Any]:
 
 def _read_mistral(reader: ConfigReader, num_layers: int) -> dict[str, Any]:
     window = reader.take("sliding_window", 4096, nullable=True)
-    reader.only("layer_types", None)
+    if reader.model_type == "mistral":
+        reader.only("layer_types", None)
     return read_sliding(reader, window, (window is not None,) * num_layers)
 
 
@@ -98,21 +81,9 @@ def _read_qwen(reader: ConfigReader, num_layers: int) -> dict[str, Any]:
     return options | {"qkv_bias": bias, "out_bias": bias, "qk_norm": "head"}
 
 
-FAMILY = Family(
-    name="llama",
+FAMILY = decoder_family(
+    "llama",
+    _read_config,
     model_types=tuple(_DEFAULTS),
-    causal=True,
-    read_config=_read_config,
-    build=Decoder,
-    sites=decoder_sites,
-    readout=decoder_readout,
-    prefix="model.",
-    rules=decoder_rules(
-        {
-            "input_layernorm": "attention_pre_norm",
-            "post_attention_layernorm": "mlp_pre_norm",
-        }
-    ),
-    ignored=IGNORED,
     task_prefix="transformer.",
 )

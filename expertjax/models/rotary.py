@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -19,11 +20,27 @@ class RotaryConfig:
     scale: float = 1.0  # of cosine and sine
     # Where longer inputs have other frequencies, which are not implemented.
     max_positions: int | None = None
+    interleaved: bool = False  # see `Rotary`
 
     def at(self, positions_BxT: Array) -> Rotary:
         """The rotations at some positions."""
         frequencies = np.array(self.frequencies)
-        return Rotary.of(positions_BxT, frequencies, scale=self.scale)
+        return Rotary.of(
+            positions_BxT, frequencies, scale=self.scale, interleaved=self.interleaved
+        )
+
+
+NO_ROTATION = RotaryConfig(())
+
+
+def plain_rotary(width: int, *, interleaved: bool = False) -> RotaryConfig:
+    """That of GPT-J, which has no settings but the width.
+
+    Args:
+      width: R, how much of each head is rotated.
+      interleaved: see `Rotary`.
+    """
+    return RotaryConfig(_tuple(rotary_frequencies(width, 1e4)), interleaved=interleaved)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,23 +98,73 @@ def read_rotary(
 
 
 def read_flat_rotary(
-    reader: ConfigReader, head_width: int, *, longest: int
+    reader: ConfigReader,
+    head_width: int,
+    *,
+    longest: int,
+    theta: float = 1e4,
+    share: float | None = None,
+    interleaved: bool = False,
 ) -> RotaryConfig:
-    """Reads the settings of a model that rotates all layers alike, whole heads.
+    """Reads the settings of a model that rotates all layers alike.
 
     Args:
       reader: of the whole config.
       head_width: K.
       longest: `max_position_embeddings` if the config does not say.
+      theta: `rope_theta` if it does not.
+      share: `partial_rotary_factor` if it does not; None: whole heads are rotated.
+      interleaved: see `Rotary`.
     """
     rope = reader.nested("rope_parameters", "rope_scaling")
-    rope.only("partial_rotary_factor", 1.0, None)
-    return read_rotary(
+    if share is None:
+        rope.only("partial_rotary_factor", 1.0, None)
+    else:
+        share = reader.take("partial_rotary_factor", share, float)
+        share = rope.take("partial_rotary_factor", share, float)
+    rotary = read_rotary(
         rope,
-        head_width,
+        head_width if share is None else int(head_width * share),
         longest=reader.take("max_position_embeddings", longest),
-        theta=reader.take("rope_theta", 1e4, float),
+        theta=reader.take("rope_theta", theta, float),
     )
+    return dataclasses.replace(rotary, interleaved=interleaved)
+
+
+def read_rotaries(
+    reader: ConfigReader,
+    head_width: int,
+    *,
+    longest: int,
+    theta: float,
+    local_theta: float,
+) -> dict[str, Any]:
+    """Today's settings by kind of layer, or those of old, which scale one kind.
+
+    Args:
+      reader: of the whole config.
+      head_width: K.
+      longest: `max_position_embeddings` if the config does not say.
+      theta: `rope_theta` of the layers that see everything, likewise.
+      local_theta: that of the others.
+
+    Returns:
+      fields of `DecoderConfig`.
+    """
+    by_kind = reader.nested("rope_parameters")
+    full, local = (
+        by_kind.nested(name) for name in ("full_attention", "sliding_attention")
+    )
+    scaling = reader.nested("rope_scaling")
+    # Where both say something, the one that is not read is reported.
+    full = full if scaling.is_empty else scaling
+    longest = reader.take("max_position_embeddings", longest)
+    return {
+        "rotary": read_rotary(full, head_width, longest=longest, theta=theta),
+        "local_rotary": read_rotary(
+            local, head_width, longest=longest, theta=local_theta
+        ),
+    }
 
 
 def _needed(rope: ConfigReader, name: str) -> float:
