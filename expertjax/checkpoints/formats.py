@@ -9,6 +9,7 @@ from expertjax.checkpoints.gguf_file import SUFFIX, GGUFFile, find_gguf
 from expertjax.checkpoints.gguf_tokenizer import tokenizer_of
 from expertjax.checkpoints.json_file import read_json
 from expertjax.checkpoints.readers import TensorSource, open_weights
+from expertjax.checkpoints.text_half import TextSource, text_attributes
 from expertjax.checkpoints.tokenizer import load_tokenizer
 from expertjax.models.configs import pass_over
 
@@ -22,8 +23,8 @@ class Checkpoint:
     Attributes:
       path: folder or file.
       config_path: what messages about the config should name.
-      attributes: content of `config.json`.
-      open_weights: the tensors by their Hugging Face names.
+      attributes: content of `config.json`; of multimodal models, the language model's.
+      open_weights: the tensors by their Hugging Face names; likewise.
       load_tokenizer: the fast tokenizer.
       generation: content of `generation_config.json`; empty without one.
       ignored_config: name -> value of what the user wants passed over; `attributes`
@@ -63,11 +64,12 @@ def open_checkpoint(path: Path, ignore_config: Collection[str] = ()) -> Checkpoi
         )
     config = path / "config.json"
     attributes, ignored = pass_over(read_json(config), ignore_config)
+    text = text_attributes(attributes)
     return Checkpoint(
         path,
         config,
-        attributes,
-        lambda: open_weights(path),
+        attributes if text is None else text,
+        lambda: open_weights(path) if text is None else TextSource(open_weights(path)),
         lambda: load_tokenizer(path, attributes),
         generation=read_json(path / GENERATION)
         if (path / GENERATION).is_file()

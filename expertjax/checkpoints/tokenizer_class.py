@@ -31,6 +31,7 @@ OF_MODEL_TYPE: dict[str, str | None] = {
     "falcon": None,
     "gemma": "GemmaTokenizer",
     "gemma2": "GemmaTokenizer",
+    "gemma3": "GemmaTokenizer",
     "gemma3_text": "GemmaTokenizer",
     "glm4": AS_WRITTEN,
     "gpt2": "GPT2Tokenizer",
@@ -39,8 +40,11 @@ OF_MODEL_TYPE: dict[str, str | None] = {
     "gptj": "GPT2Tokenizer",
     "granite": AS_WRITTEN,
     "llama": None,
+    "llava": AS_WRITTEN,
     "ministral": AS_WRITTEN,
+    "ministral3": AS_WRITTEN,
     "mistral": AS_WRITTEN,
+    "mistral3": AS_WRITTEN,
     "modernbert": AS_WRITTEN,
     "mpnet": "MPNetTokenizer",
     "nemotron": AS_WRITTEN,
@@ -52,6 +56,8 @@ OF_MODEL_TYPE: dict[str, str | None] = {
     "phi": "GPT2Tokenizer",
     "phi3": AS_WRITTEN,
     "qwen2": "Qwen2Tokenizer",
+    "qwen2_5_vl": "Qwen2Tokenizer",
+    "qwen2_5_vl_text": None,
     "qwen3": "Qwen2Tokenizer",
     "roberta": "RobertaTokenizer",
     "smollm3": None,
@@ -62,7 +68,7 @@ OF_MODEL_TYPE: dict[str, str | None] = {
     "xlnet": "XLNetTokenizer",
 }
 # Whose folders are known to name a class that is not theirs.
-NAMED_WRONGLY = frozenset({"modernbert", "nemotron", "phi3", "qwen2"})
+NAMED_WRONGLY = frozenset({"llava", "modernbert", "nemotron", "phi3", "qwen2"})
 
 
 def tokenizer_class(folder: Path, attributes: Mapping[str, Any]) -> Any:

@@ -46,7 +46,7 @@ class View:
         """This one, without positions where `here`."""
         cos = jnp.where(here, 1.0, self.rotary.cos)
         sin = jnp.where(here, 0.0, self.rotary.sin)
-        return View(self.mask, self.rotary._replace(cos=cos, sin=sin))
+        return dataclasses.replace(self, rotary=self.rotary._replace(cos=cos, sin=sin))
 
 
 class _Linear(nnx.Linear):

@@ -105,6 +105,8 @@ def read_flat_rotary(
     theta: float = 1e4,
     share: float | None = None,
     interleaved: bool = False,
+    kinds: Mapping[str, KindFn] | None = None,
+    default: Mapping[str, Any] | None = None,
 ) -> RotaryConfig:
     """Reads the settings of a model that rotates all layers alike.
 
@@ -115,8 +117,10 @@ def read_flat_rotary(
       theta: `rope_theta` if it does not.
       share: `partial_rotary_factor` if it does not; None: whole heads are rotated.
       interleaved: see `Rotary`.
+      kinds: see `read_rotary`.
+      default: `rope_parameters` if it has none.
     """
-    rope = reader.nested("rope_parameters", "rope_scaling")
+    rope = reader.nested("rope_parameters", "rope_scaling", default=default)
     if share is None:
         rope.only("partial_rotary_factor", 1.0, None)
     else:
@@ -127,6 +131,7 @@ def read_flat_rotary(
         head_width if share is None else int(head_width * share),
         longest=reader.take("max_position_embeddings", longest),
         theta=reader.take("rope_theta", theta, float),
+        kinds=kinds,
     )
     return dataclasses.replace(rotary, interleaved=interleaved)
 
@@ -182,6 +187,12 @@ def _default(rope: ConfigReader, plain: _Plain) -> RotaryConfig:
     return RotaryConfig(_tuple(plain.frequencies))
 
 
+def _axes(rope: ConfigReader, plain: _Plain) -> RotaryConfig:
+    """Positions in time, height and width, which are one and the same in texts."""
+    rope.ignore("mrope_section")
+    return _default(rope, plain)
+
+
 def _linear(rope: ConfigReader, plain: _Plain) -> RotaryConfig:
     return RotaryConfig(_tuple(plain.frequencies / _needed(rope, "factor")))
 
@@ -234,6 +245,12 @@ def _yarn(rope: ConfigReader, plain: _Plain) -> RotaryConfig:
     return RotaryConfig(_tuple(mixed), float(scale))
 
 
+def _tempered(rope: ConfigReader, plain: _Plain) -> RotaryConfig:
+    """YaRN, with queries that grow from the end of the original context on."""
+    rope.ignore("llama_4_scaling_beta", "max_position_embeddings")
+    return dataclasses.replace(_yarn(rope, plain), max_positions=plain.original)
+
+
 def _temperature(factor: float, weight: float) -> float:
     return 0.1 * weight * math.log(factor) + 1.0 if factor > 1 else 1.0
 
@@ -263,3 +280,5 @@ KINDS: dict[str, KindFn] = {
     "longrope": _longrope,
     "yarn": _yarn,
 }
+AXES: dict[str, KindFn] = {"default": _axes, "mrope": _axes}  # Qwen-VL's
+TEMPERED: dict[str, KindFn] = {"yarn": _tempered}  # Ministral 3's

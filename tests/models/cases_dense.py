@@ -230,6 +230,24 @@ CASES: Cases = {
         },
     ),
     **cases(
+        "Ministral3ForCausalLM",
+        {
+            "ministral3": {"num_key_value_heads": 2, "head_dim": 8},
+            "ministral3-tied-window": {
+                "num_key_value_heads": 1,
+                "head_dim": 16,
+                "sliding_window": 4,
+                "tie_word_embeddings": True,
+                "rope_parameters": YARN
+                | {
+                    "llama_4_scaling_beta": 0.5,
+                    "mscale": 0.7,
+                    "mscale_all_dim": 1.3,
+                },
+            },
+        },
+    ),
+    **cases(
         "PhiForCausalLM",
         {
             "phi": {"num_key_value_heads": 2, "qk_layernorm": True},
@@ -303,6 +321,25 @@ CASES: Cases = {
             },
         },
         _FALCON,
+    ),
+    # Heads of classifiers and rewards, which change no unit.
+    **cases(
+        "GPT2ForSequenceClassification",
+        {"gpt2-classifier": {"pad_token_id": 0}},
+        {"vocab_size": 270, "n_embd": 32, "n_layer": 3, "n_head": 4},
+    ),
+    **cases(
+        "Qwen3ForSequenceClassification",
+        {"qwen3-reward": {"num_key_value_heads": 2, "head_dim": 8, "num_labels": 1}},
+    ),
+    **cases(
+        "GemmaForSequenceClassification",
+        {"gemma-classifier": {"num_key_value_heads": 2, "head_dim": 8}},
+    ),
+    **cases(
+        "GPTNeoForSequenceClassification",
+        {"gpt_neo-classifier": {"pad_token_id": 0}},
+        _GPT_NEO,
     ),
 }
 
