@@ -44,7 +44,12 @@ def _read_config(reader: ConfigReader) -> DecoderConfig:
         epsilon="layer_norm_epsilon",
         whole_heads=True,
     )
-    rotary = plain_rotary(reader.take("rotary_dim", 64), interleaved=True)
+    width = reader.take("rotary_dim", 64)
+    reader.require(
+        width % 2 == 0 and width <= common["head_width"],
+        f"rotary_dim={width} is odd, or more than a head's {common['head_width']}",
+    )
+    rotary = plain_rotary(width, interleaved=True)
     longest = reader.take("max_position_embeddings", 2048)
     return DecoderConfig(
         **common | {"lm_head": "lm_head.bias" in reader.keys},

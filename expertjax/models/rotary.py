@@ -88,7 +88,7 @@ def read_rotary(
     if kind not in kinds:
         known = ", ".join(sorted(kinds))
         rope.require(False, f"rope_type={kind!r} is not known; known: {known}")
-        kind = "default"
+        kind = next(iter(kinds))  # to go on with
     if kind not in ("default", "dynamic", "linear"):
         inner = rope.take("original_max_position_embeddings", longest)
         original = inner if original is None else original

@@ -42,7 +42,8 @@ def test_attributes_of_known_hub_checkpoints_are_accepted() -> None:
     sizes = {"hidden_size": 4096, "num_attention_heads": 32, "num_key_value_heads": 8}
     read("cohere2", **cohere, **sizes, head_dim=128, sliding_window_pattern=4)
     read("falcon", apply_residual_connection_post_layernorm=False, alibi=False)
-    read("phi", partial_rotary_factor=0.4, resid_pdrop=0.1, embd_pdrop=0.0)
+    phi = {"hidden_size": 2560, "resid_pdrop": 0.1, "embd_pdrop": 0.0}
+    read("phi", **phi, partial_rotary_factor=0.4, qk_layernorm=False)
     read("stablelm", partial_rotary_factor=0.25, rope_theta=10000, use_qkv_bias=True)
     yarn = {"rope_type": "yarn", "factor": 8.0, "attention_factor": 1.2}
     yarn |= {"original_max_position_embeddings": 8192, "beta_fast": 32.0}
@@ -96,14 +97,15 @@ def test_limits_of_length() -> None:
         ("cohere2", {"use_qk_norm": True}, "use_qk_norm=True is not implemented"),
         ("cohere2", {"sliding_window": None}, "no sliding_window"),
         ("gptj", {"rotary": False}, "rotary=False is not implemented"),
-        ("gptj", {"rotary_dim": 7}, "odd 7 coordinates"),
+        ("gptj", {"rotary_dim": 7}, "rotary_dim=7 is odd"),
+        ("gptj", {"rotary_dim": 512}, "more than a head's 256"),
         ("gptj", {"rotary_dim": None}, "rotary_dim=None should be of type int"),
         ("gptj", {"num_key_value_heads": 2}, "num_key_value_heads=2 is not"),
         ("gpt_neo", {"num_layers": 3}, "global or local for each of 3 layers"),
         ("gpt_neo", {"attention_types": [3]}, "should name global or local"),
         ("gpt_neo", {"attention_types": [[["full"], 24]]}, "should name global"),
         ("gpt_neo", {"attention_layers": ["global"]}, "attention_layers="),
-        ("phi", {"rope_scaling": {"type": "su"}}, "short_factor should be"),
+        ("phi", {"rope_scaling": {"type": "longrope"}}, "short_factor"),
         (
             "falcon",
             {"apply_residual_connection_post_layernorm": True},
