@@ -194,11 +194,12 @@ class Block(nnx.Module):
         if config.norms == "parallel":
             y = self.attention(self.attention_side_norm(x_BxTxD), tap, view)
             y += self.mlp(self.mlp_side_norm(x_BxTxD), tap)
-            return tap(":residual", x_BxTxD + y)
+            return tap(":residual", x_BxTxD + self._scaled(y))
         normed = x_BxTxD if config.norms == "post" else self.attention_pre_norm(x_BxTxD)
         y = self.attention(normed, tap, view)
         if config.norms == "shared":
-            return tap(":residual", x_BxTxD + y + self.mlp(normed, tap))
+            y += self.mlp(normed, tap)
+            return tap(":residual", x_BxTxD + self._scaled(y))
         y = self.attention_post_norm(y) if config.has_post_norms else y
         x_BxTxD += self._scaled(y)
         normed = x_BxTxD if config.norms == "post" else self.mlp_pre_norm(x_BxTxD)
