@@ -117,7 +117,7 @@ def _hook(name: str, forced: Forced, seen: dict[str, np.ndarray]) -> Any:
         for (where, index), value in forced.items():
             if where == name:
                 values[..., index] = value
-        seen[name] = values.numpy()
+        seen[name] = values.numpy().copy()  # some models go on in place
         return values if rest is None else (values, *rest)
 
     return hook

@@ -13,6 +13,7 @@ from expertjax.checkpoints.json_file import read_json
 from expertjax.checkpoints.quantised.schemes import dequantised, take_scheme
 from expertjax.checkpoints.quantised.weights import Scheme
 from expertjax.checkpoints.readers import TensorSource, open_weights
+from expertjax.checkpoints.text_half import TextSource, text_attributes
 from expertjax.checkpoints.tokenizer import load_tokenizer
 from expertjax.models.configs import pass_over
 
@@ -26,8 +27,8 @@ class Checkpoint:
     Attributes:
       path: folder or file.
       config_path: what messages about the config should name.
-      attributes: content of `config.json`.
-      open_weights: the tensors by their Hugging Face names.
+      attributes: content of `config.json`; of multimodal models, the language model's.
+      open_weights: the tensors by their Hugging Face names; likewise.
       load_tokenizer: the fast tokenizer.
       generation: content of `generation_config.json`; empty without one.
       ignored_config: name -> value of what the user wants passed over; `attributes`
@@ -70,13 +71,14 @@ def open_checkpoint(path: Path, ignore_config: Collection[str] = ()) -> Checkpoi
         )
     config = path / "config.json"
     attributes, ignored = pass_over(read_json(config), ignore_config)
-    attributes, scheme = take_scheme(attributes, config)
+    whole, scheme = take_scheme(attributes, config)
+    text = text_attributes(whole)
     return Checkpoint(
         path,
         config,
-        attributes,
-        functools.partial(_open_folder, path, scheme, attributes),
-        lambda: load_tokenizer(path, attributes),
+        whole if text is None else text,
+        functools.partial(_open_folder, path, scheme, text, whole),
+        lambda: load_tokenizer(path, whole),
         generation=read_json(path / GENERATION)
         if (path / GENERATION).is_file()
         else {},
@@ -86,7 +88,13 @@ def open_checkpoint(path: Path, ignore_config: Collection[str] = ()) -> Checkpoi
 
 
 def _open_folder(
-    path: Path, scheme: Scheme | None, attributes: Mapping[str, Any]
+    path: Path,
+    scheme: Scheme | None,
+    text: Mapping[str, Any] | None,
+    whole: Mapping[str, Any],
 ) -> TensorSource:
     source = open_weights(path)
+    if text is not None:
+        source = TextSource(source)
+    attributes = whole if text is None else text
     return dequantised(source, scheme, attributes) if scheme else source

@@ -93,6 +93,21 @@ def split_fused_heads(z_BxTx3D: Array, num_heads: int) -> tuple[Array, Array, Ar
     return query, key, value
 
 
+def split_groups(
+    z_BxTxN: Array, num_heads: int, num_kv_heads: int
+) -> tuple[Array, Array, Array]:
+    """[B, T, (H + 2 G) * K] -> queries [B, T, H * K], keys and values [B, T, G * K].
+
+    Of a layout in which the queries that share a key, that key and its value are
+    neighbours.
+    """
+    groups = split_heads(z_BxTxN, num_kv_heads)
+    per_head = groups.shape[-1] // (num_heads // num_kv_heads + 2)
+    ends = (groups.shape[-1] - 2 * per_head, groups.shape[-1] - per_head)
+    q, k, v = (z.reshape(*z.shape[:2], -1) for z in jnp.split(groups, ends, axis=-1))
+    return q, k, v
+
+
 def attend(
     tap: Tap,
     q_BxTxHxK: Array,
@@ -210,6 +225,21 @@ def alibi_slopes(num_heads: int) -> np.ndarray:
         more = 2.0 ** (-4.0 / power * np.arange(1, 2 * power + 1, 2))
         slopes = np.concatenate([slopes, more[: num_heads - power]])
     return slopes
+
+
+def alibi_bias(key_positions_BxS: Array, num_heads: int) -> Array:
+    """[B, H, 1, S]: slope times position, each rounded to bfloat16 as Falcon does.
+
+    A position alone is as good as the distance to it, which differs by a constant of
+    the query.
+    """
+
+    def rounded(x: Array) -> Array:
+        return jax.lax.reduce_precision(x, exponent_bits=8, mantissa_bits=7)
+
+    slopes_H = rounded(jnp.asarray(alibi_slopes(num_heads), jnp.float32))
+    positions_BxS = rounded(key_positions_BxS.astype(jnp.float32))
+    return rounded(slopes_H[:, None, None] * positions_BxS[:, None, None, :])
 
 
 def relative_buckets(

@@ -137,7 +137,9 @@ class ConfigReader:
             value in values, f"{name}={value!r} is not implemented, only {wanted}"
         )
 
-    def nested(self, *names: str) -> "ConfigReader":
+    def nested(
+        self, *names: str, default: Mapping[str, Any] | None = None
+    ) -> "ConfigReader":
         """A reader of the object that one of these attributes holds.
 
         What it does not understand is reported with all the rest. It has nothing
@@ -145,10 +147,11 @@ class ConfigReader:
 
         Args:
           *names: today's name and older ones; no two may say different things.
+          default: Hugging Face's, where none of them says more than that.
         """
         given = {name: self._left.pop(name, None) for name in names}
         given = {name: value for name, value in given.items() if value}
-        name, value = next(iter(given.items()), (names[0], {}))
+        name, value = next(iter(given.items()), (names[0], default or {}))
         is_object = isinstance(value, Mapping)
         self.require(is_object, f"{name}={value!r} should be an object")
         same = all(other == value for other in given.values())

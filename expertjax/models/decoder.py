@@ -1,28 +1,30 @@
-"""What most language models of today share, from Llama (Touvron et al. 2023) on.
+"""What most language models of today share, from GPT-J (Wang 2021) and Llama on.
 
-RMS norms, rotary positions, grouped-query attention, a gated MLP. A family's file
-says where its norms stand, which of the options below its configs mean, and how
-its tensors are called.
+Rotary positions, grouped-query attention, an MLP with or without gates. A family's file
+says where its norms stand, which of the options of `DecoderConfig` its configs mean,
+and how its tensors are called.
 """
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Any
 
 import jax.numpy as jnp
 from flax import nnx
 
 from expertjax.errors import InputError
-from expertjax.models.attention import Inputs, Rotary, attend, split_heads
+from expertjax.models.attention import (
+    Inputs,
+    Rotary,
+    alibi_bias,
+    attend,
+    split_groups,
+    split_heads,
+)
 from expertjax.models.decoder_config import DecoderConfig
 from expertjax.models.edits import PLAIN, Probe, Tap
-from expertjax.models.family import KeyRule, Output, rules_for
+from expertjax.models.family import Output
 from expertjax.models.layers import activation, at_layer, scan_blocks, stack_blocks
-from expertjax.models.readout import Branch, Readout
-from expertjax.models.sites import Site, sites_of
 from expertjax.typing import Array
-
-_BLOCK = "model.layers.{layer}."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +33,7 @@ class View:
 
     mask: Array  # [B, 1, T, S]
     rotary: Rotary
+    bias: Array | None = None  # of the scores, [B, H, 1, S]
 
     def where(self, here: Array, other: "View") -> "View":
         """This one where `here`, else the other."""
@@ -38,6 +41,12 @@ class View:
         sin = jnp.where(here, self.rotary.sin, other.rotary.sin)
         mask = jnp.where(here, self.mask, other.mask)
         return View(mask, self.rotary._replace(cos=cos, sin=sin))
+
+    def unrotated(self, here: Array) -> "View":
+        """This one, without positions where `here`."""
+        cos = jnp.where(here, 1.0, self.rotary.cos)
+        sin = jnp.where(here, 0.0, self.rotary.sin)
+        return dataclasses.replace(self, rotary=self.rotary._replace(cos=cos, sin=sin))
 
 
 class _Linear(nnx.Linear):
@@ -60,27 +69,34 @@ class Attention(nnx.Module):
         d, bias = config.width, config.qkv_bias
         q = config.num_heads * config.head_width
         kv = config.num_kv_heads * config.head_width
-        if config.fused:
+        if config.qkv != "apart":
             self.qkv_proj = _Linear(d, q + 2 * kv, bias, rngs, dtype)
         else:
             self.q_proj = _Linear(d, q, bias, rngs, dtype)
             self.k_proj = _Linear(d, kv, bias, rngs, dtype)
             self.v_proj = _Linear(d, kv, bias, rngs, dtype)
         if config.qk_norm:
-            per_head = config.qk_norm == "head"
-            self.q_norm = config.norm(config.head_width if per_head else q)
-            self.k_norm = config.norm(config.head_width if per_head else kv)
+            h, g, k = config.num_heads, config.num_kv_heads, config.head_width
+            shapes = {
+                "all": ((q,), (kv,)),
+                "head": ((k,), (k,)),
+                "each": ((h, k), (g, k)),
+            }
+            of_q, of_k = shapes[config.qk_norm]
+            self.q_norm, self.k_norm = config.norm(*of_q), config.norm(*of_k)
         self.o_proj = _Linear(q, d, config.out_bias, rngs, dtype)
 
     def __call__(self, x_BxTxD: Array, tap: Tap, view: View) -> Array:
         """[B, T, D]: what attention adds to the residual stream."""
         config = self.config
         q, k, v = self._project(x_BxTxD, tap)
+        if config.qkv_clip is not None:
+            q, k, v = (_clip(z, config.qkv_clip) for z in (q, k, v))
         if config.qk_norm == "all":
             q, k = self.q_norm(q), self.k_norm(k)
         q = split_heads(q, config.num_heads)
         k, v = (split_heads(z, config.num_kv_heads) for z in (k, v))
-        if config.qk_norm == "head":
+        if config.qk_norm in ("head", "each"):
             q, k = self.q_norm(q), self.k_norm(k)
         scale = config.query_scale
         attended = attend(
@@ -90,61 +106,79 @@ class Attention(nnx.Module):
             v,
             view.mask,
             scale=config.head_width**-0.5 if scale is None else scale,
+            bias=view.bias,
             softcap=config.attention_softcap,
         )
-        attended = tap("self_attn.o_proj:input", attended)
-        return tap("self_attn.o_proj", self.o_proj(attended))
+        attended = tap(f"{config.names.out}:input", attended)
+        return tap(config.names.out, self.o_proj(attended))
 
     def _project(self, x_BxTxD: Array, tap: Tap) -> tuple[Array, ...]:
-        if not self.config.fused:
+        names = self.config.names
+        if self.config.qkv == "apart":
             return (
-                tap("self_attn.q_proj", self.q_proj(x_BxTxD)),
-                tap("self_attn.k_proj", self.k_proj(x_BxTxD)),
-                tap("self_attn.v_proj", self.v_proj(x_BxTxD)),
+                tap(names.q, self.q_proj(x_BxTxD)),
+                tap(names.k, self.k_proj(x_BxTxD)),
+                tap(names.v, self.v_proj(x_BxTxD)),
             )
-        qkv = tap("self_attn.qkv_proj", self.qkv_proj(x_BxTxD))
+        qkv = tap(names.qkv, self.qkv_proj(x_BxTxD))
         heads, kv_heads = self.config.num_heads, self.config.num_kv_heads
+        if self.config.qkv == "by group":
+            return split_groups(qkv, heads, kv_heads)
         ends = [end * self.config.head_width for end in (heads, heads + kv_heads)]
         return tuple(jnp.split(qkv, ends, axis=-1))
 
 
-class GatedMLP(nnx.Module):
-    """down(activation(gate(x)) * up(x)): Shazeer 2020."""
+def _clip(x: Array, limit: float) -> Array:
+    # By comparisons, since a minimum may pass over NaN.
+    return jnp.where(x > limit, limit, jnp.where(x < -limit, -limit, x))
+
+
+class MLP(nnx.Module):
+    """down(activation(gate(x)) * up(x)): Shazeer 2020; or down(activation(up(x)))."""
 
     def __init__(self, config: DecoderConfig, rngs: nnx.Rngs, dtype: Any) -> None:
         self.config = config
         d, f, bias = config.width, config.mlp_width, config.mlp_bias
-        if config.fused:
+        if config.fused_gates:
             self.gate_up_proj = _Linear(d, 2 * f, bias, rngs, dtype)
         else:
-            self.gate_proj = _Linear(d, f, bias, rngs, dtype)
+            if config.gated:
+                self.gate_proj = _Linear(d, f, bias, rngs, dtype)
             self.up_proj = _Linear(d, f, bias, rngs, dtype)
         self.down_proj = _Linear(f, d, bias, rngs, dtype)
 
     def __call__(self, x_BxTxD: Array, tap: Tap) -> Array:
         """[B, T, D]: what the MLP adds to the residual stream."""
-        if self.config.fused:
-            both = tap("mlp.gate_up_proj", self.gate_up_proj(x_BxTxD))
+        names = self.config.names
+        bend = activation(self.config.activation)
+        if self.config.fused_gates:
+            both = tap(names.gate_up, self.gate_up_proj(x_BxTxD))
             gate, up = jnp.split(both, 2, axis=-1)
+            hidden = bend(gate) * up
+        elif self.config.gated:
+            gate = tap(names.gate, self.gate_proj(x_BxTxD))
+            hidden = bend(gate) * tap(names.up, self.up_proj(x_BxTxD))
         else:
-            gate = tap("mlp.gate_proj", self.gate_proj(x_BxTxD))
-            up = tap("mlp.up_proj", self.up_proj(x_BxTxD))
-        hidden = activation(self.config.activation)(gate) * up
-        hidden = tap("mlp.down_proj:input", hidden)
-        return tap("mlp.down_proj", self.down_proj(hidden))
+            hidden = bend(tap(names.up, self.up_proj(x_BxTxD)))
+        hidden = tap(f"{names.down}:input", hidden)
+        return tap(names.down, self.down_proj(hidden))
 
 
 class Block(nnx.Module):
-    """Attention and MLP, with norms before them, behind them, or both."""
+    """Attention and MLP with their norms; see `decoder_config.Norms`."""
 
     def __init__(self, config: DecoderConfig, rngs: nnx.Rngs, dtype: Any) -> None:
         self.config = config
         self.attention = Attention(config, rngs, dtype)
-        self.mlp = GatedMLP(config, rngs, dtype)
-        if config.norms != "post":
+        self.mlp = MLP(config, rngs, dtype)
+        if config.norms == "parallel":
+            self.attention_side_norm = config.norm(config.width)
+            self.mlp_side_norm = config.norm(config.width)
+        elif config.norms != "post":
             self.attention_pre_norm = config.norm(config.width)
+        if config.norms in ("pre", "both"):
             self.mlp_pre_norm = config.norm(config.width)
-        if config.norms != "pre":
+        if config.has_post_norms:
             self.attention_post_norm = config.norm(config.width)
             self.mlp_post_norm = config.norm(config.width)
 
@@ -155,13 +189,27 @@ class Block(nnx.Module):
         config, view = self.config, full
         if local is not None:
             view = local.where(at_layer(config.sliding, layer), full)
-        y = x_BxTxD if config.norms == "post" else self.attention_pre_norm(x_BxTxD)
-        y = self.attention(y, tap, view)
-        x_BxTxD += y if config.norms == "pre" else self.attention_post_norm(y)
-        y = x_BxTxD if config.norms == "post" else self.mlp_pre_norm(x_BxTxD)
-        y = self.mlp(y, tap)
-        x_BxTxD += y if config.norms == "pre" else self.mlp_post_norm(y)
-        return tap(":residual", x_BxTxD)
+        if any(config.unrotated):
+            view = view.unrotated(at_layer(config.unrotated, layer))
+        if config.norms == "parallel":
+            y = self.attention(self.attention_side_norm(x_BxTxD), tap, view)
+            y += self.mlp(self.mlp_side_norm(x_BxTxD), tap)
+            return tap(":residual", x_BxTxD + self._scaled(y))
+        normed = x_BxTxD if config.norms == "post" else self.attention_pre_norm(x_BxTxD)
+        y = self.attention(normed, tap, view)
+        if config.norms == "shared":
+            y += self.mlp(normed, tap)
+            return tap(":residual", x_BxTxD + self._scaled(y))
+        y = self.attention_post_norm(y) if config.has_post_norms else y
+        x_BxTxD += self._scaled(y)
+        normed = x_BxTxD if config.norms == "post" else self.mlp_pre_norm(x_BxTxD)
+        y = self.mlp(normed, tap)
+        y = self.mlp_post_norm(y) if config.has_post_norms else y
+        return tap(":residual", x_BxTxD + self._scaled(y))
+
+    def _scaled(self, y: Array) -> Array:
+        scale = self.config.residual_scale
+        return y if scale == 1 else y * jnp.asarray(scale, y.dtype)
 
 
 class Decoder(nnx.Module):
@@ -174,22 +222,31 @@ class Decoder(nnx.Module):
         d, v = config.width, config.vocab_size
         init = nnx.initializers.normal(0.02)
         self.embed = nnx.Embed(v, d, embedding_init=init, dtype=dtype, rngs=rngs)
+        if (p := config.learned_positions) is not None:
+            self.position = nnx.Embed(p, d, embedding_init=init, dtype=dtype, rngs=rngs)
         self.blocks = stack_blocks(
             lambda rngs: Block(config, rngs, dtype), config.num_layers, rngs
         )
         self.norm = config.norm(d)
         if config.lm_head and not config.tie_embeddings:
             self.lm_head = _Linear(d, v, False, rngs, dtype)
+        if config.lm_head and config.lm_head_bias:
+            self.lm_head_bias = nnx.Param(jnp.zeros(v))
 
     def __call__(self, inputs: Inputs, probe: Probe = PLAIN) -> Output:
         """Runs all blocks; see `Family`."""
         config = self.config
         x_BxTxD = self.embed(inputs.tokens)
-        if config.scale_embeddings:
+        if config.embedding_scale != 1:
             # Rounded to the computation's dtype first, as in training.
-            x_BxTxD *= jnp.asarray(config.width**0.5, x_BxTxD.dtype)
+            x_BxTxD *= jnp.asarray(config.embedding_scale, x_BxTxD.dtype)
+        if config.learned_positions is not None:
+            x_BxTxD += self.position(inputs.positions)
         rotary = config.rotary.at(inputs.positions)
         full = View(inputs.mask(causal=True), rotary)
+        if config.alibi:
+            bias = alibi_bias(inputs.key_positions, config.num_heads)
+            full = dataclasses.replace(full, bias=bias * config.head_width**-0.5)
         local = None
         if any(config.sliding):
             if config.local_rotary is not None:
@@ -213,77 +270,9 @@ class Decoder(nnx.Module):
             logits = self.embed.attend(hidden_BxTxD)
         else:
             logits = self.lm_head(hidden_BxTxD)
+        if config.lm_head_bias:
+            logits += self.lm_head_bias[...]
+        if config.logits_scale != 1:
+            logits *= jnp.asarray(config.logits_scale, logits.dtype)
         cap = config.logits_softcap
         return logits if cap is None else cap * jnp.tanh(logits / cap)
-
-
-def decoder_sites(config: DecoderConfig) -> tuple[Site, ...]:
-    """The sites of one block."""
-    d, f = config.width, config.mlp_width
-    q, kv = (n * config.head_width for n in (config.num_heads, config.num_kv_heads))
-    if config.fused:
-        first = {"self_attn.qkv_proj": q + 2 * kv}
-        gates = {"mlp.gate_up_proj": 2 * f}
-    else:
-        first = {"q_proj": q, "k_proj": kv, "v_proj": kv}
-        first = {f"self_attn.{name}": width for name, width in first.items()}
-        gates = {"mlp.gate_proj": f, "mlp.up_proj": f}
-    out = {"self_attn.o_proj:input": q, "self_attn.o_proj": d}
-    down = {"mlp.down_proj:input": f, "mlp.down_proj": d, ":residual": d}
-    return sites_of(_BLOCK, first | out | gates | down)
-
-
-def decoder_readout(config: DecoderConfig) -> Readout:
-    """How units reach the logits directly, up to the bend of a soft-cap."""
-    gates = ("gate_up_proj",) if config.fused else ("gate_proj", "up_proj")
-    is_normed = config.norms != "pre"
-    return Readout(
-        branches=(
-            Branch(
-                "self_attn.o_proj",
-                "blocks.attention.o_proj.kernel",
-                norms=("blocks.attention_post_norm",) if is_normed else (),
-            ),
-            Branch(
-                "mlp.down_proj",
-                "blocks.mlp.down_proj.kernel",
-                gates=tuple(f"mlp.{name}" for name in gates),
-                norms=("blocks.mlp_post_norm",) if is_normed else (),
-            ),
-        ),
-        unembedding="embed.embedding" if config.tie_embeddings else "lm_head.kernel",
-        last=("norm",),
-        centred=False,
-        plus_one=config.norm_plus_one,
-    )
-
-
-def decoder_rules(norms: Mapping[str, str]) -> tuple[KeyRule, ...]:
-    """The key table.
-
-    Args:
-      norms: Hugging Face's name of each of the block's norms -> ours.
-    """
-    attention = ("qkv_proj", "q_proj", "k_proj", "v_proj", "o_proj")
-    linear = {f"self_attn.{n}": (f"blocks.attention.{n}", "linear") for n in attention}
-    mlp = ("gate_up_proj", "gate_proj", "up_proj", "down_proj")
-    linear |= {f"mlp.{n}": (f"blocks.mlp.{n}", "linear") for n in mlp}
-    heads = ("q_norm", "k_norm")
-    scales = {f"self_attn.{n}": (f"blocks.attention.{n}", "norm") for n in heads}
-    scales |= {name: (f"blocks.{ours}", "norm") for name, ours in norms.items()}
-    return (
-        KeyRule("model.embed_tokens.weight", "embed.embedding"),
-        *rules_for(_BLOCK, linear | scales),
-        KeyRule("model.norm.weight", "norm.scale"),
-        KeyRule(
-            "lm_head.weight",
-            "lm_head.kernel",
-            transpose=True,
-            optional=True,
-            equals="embed.embedding",
-        ),
-    )
-
-
-# Constants that old checkpoints carry along.
-IGNORED = (_BLOCK + "self_attn.rotary_emb.inv_freq",)

@@ -4,11 +4,31 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from flax import nnx
+
 from expertjax.models.configs import ConfigReader
-from expertjax.models.layers import ACTIVATIONS, RMSNorm
+from expertjax.models.decoder_names import LLAMA, Names
+from expertjax.models.layers import ACTIVATIONS, LayerNorm, RMSNorm
 from expertjax.models.rotary import RotaryConfig
 
-Norms = Literal["pre", "post", "both"]
+# Before attention and MLP, on what they add, or both; or before the two side by side,
+# which read the same stream ("parallel"), by one norm if it is "shared".
+Norms = Literal["pre", "post", "both", "parallel", "shared"]
+QKV = Literal["apart", "side by side", "by group"]
+
+# Hugging Face's, of most of these families.
+_DEFAULTS: dict[str, Any] = {
+    "vocab_size": 32000,
+    "hidden_size": 4096,
+    "intermediate_size": 11008,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": None,
+    "head_dim": None,
+    "hidden_act": "silu",
+    "rms_norm_eps": 1e-6,
+    "tie_word_embeddings": False,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,31 +53,60 @@ class DecoderConfig:
     window: int | None = None
     sliding: tuple[bool, ...] = ()  # [L]; () if none does
     local_rotary: RotaryConfig | None = None
+    unrotated: tuple[bool, ...] = ()  # [L]: layers that know no positions; () if none
+    alibi: bool = False  # distances as biases of the scores (Press et al. 2022)
+    learned_positions: int | None = None  # how many are added to the embeddings
 
     qkv_bias: bool = False
     out_bias: bool = False  # of the attention's output projection
     mlp_bias: bool = False
-    fused: bool = False  # q, k and v are one linear layer; so are gate and up
-    qk_norm: Literal["head", "all", None] = None  # over each head, or all at once
+    # Queries, keys and values are layers apart, or one, whose outputs stand side by
+    # side, or group by group: the queries that share a key, that key, its value.
+    qkv: QKV = "apart"
+    qkv_clip: float | None = None  # beyond which all three are cut off
+    gated: bool = True  # or the MLP is down(activation(up(x)))
+    fused_gates: bool = False  # gate and up are one linear layer
+    # Over all heads at once, or each head, with one scale or "each" with its own.
+    qk_norm: Literal["all", "head", "each", None] = None
     query_scale: float | None = None  # K ** -0.5 unless given
 
-    norms: Norms = "pre"  # before attention and MLP, or on what they add
+    norms: Norms = "pre"
+    norm_kind: Literal["rms", "layer"] = "rms"
+    norm_scale: bool = True  # LayerNorms may do without
+    norm_bias: bool = False
     norm_plus_one: bool = False  # see `RMSNorm`
     norm_cast_first: bool = True
 
-    scale_embeddings: bool = False  # by sqrt(D)
+    embedding_scale: float = 1.0
+    residual_scale: float = 1.0  # of what attention and MLP add
     attention_softcap: float | None = None
     logits_softcap: float | None = None
+    logits_scale: float = 1.0
+    lm_head_bias: bool = False
+    names: Names = LLAMA
+
+    @property
+    def has_post_norms(self) -> bool:
+        """Are there norms on what attention and MLP add?"""
+        return self.norms in ("post", "both")
 
     @property
     def max_positions(self) -> int | None:
-        """The longest input whose rotations are known."""
+        """The longest input whose positions are known."""
         rotaries = (self.rotary, self.local_rotary or self.rotary)
-        limits = [r.max_positions for r in rotaries if r.max_positions is not None]
-        return min(limits, default=None)
+        limits = [*(r.max_positions for r in rotaries), self.learned_positions]
+        return min((limit for limit in limits if limit is not None), default=None)
 
-    def norm(self, features: int) -> RMSNorm:
-        """One of this model's norms."""
+    def norm(self, *features: int) -> nnx.Module:
+        """One of this model's norms, with a scale of that shape."""
+        if self.norm_kind == "layer":
+            return LayerNorm(
+                features,
+                self.norm_epsilon,
+                use_scale=self.norm_scale,
+                use_bias=self.norm_bias,
+                plus_one=self.norm_plus_one,
+            )
         return RMSNorm(
             features,
             self.norm_epsilon,
@@ -67,18 +116,27 @@ class DecoderConfig:
 
 
 def read_common(
-    reader: ConfigReader, defaults: Mapping[str, Any], *, activation: str = "hidden_act"
+    reader: ConfigReader,
+    defaults: Mapping[str, Any],
+    *,
+    activation: str = "hidden_act",
+    epsilon: str | float = "rms_norm_eps",
+    whole_heads: bool = False,
 ) -> dict[str, Any]:
     """What every one of these configs says.
 
     Args:
       reader: of the config.
-      defaults: Hugging Face's, by its names.
+      defaults: Hugging Face's, by its names, where they are not those of most.
       activation: name of the attribute that holds it.
+      epsilon: name of the attribute that holds the norms', or their epsilon itself.
+      whole_heads: all heads together are as wide as the stream, and `head_dim` may
+        only say so.
 
     Returns:
       fields of `DecoderConfig`.
     """
+    defaults = _DEFAULTS | dict(defaults)
     reader.ignore("attention_dropout")
     width = reader.take("hidden_size", defaults["hidden_size"])
     num_heads = reader.take("num_attention_heads", defaults["num_attention_heads"])
@@ -96,19 +154,28 @@ def read_common(
             f"hidden_size={width} is not a multiple of num_attention_heads={num_heads}",
         )
         head_width = width // num_heads
+    elif whole_heads:
+        reader.require(
+            head_width * num_heads == width,
+            f"head_dim={head_width} is not hidden_size={width} divided by "
+            f"num_attention_heads={num_heads}",
+        )
     tied = reader.take("tie_word_embeddings", defaults["tie_word_embeddings"])
-    names = {
-        "vocab_size": "vocab_size",
-        "num_layers": "num_hidden_layers",
-        "mlp_width": "intermediate_size",
-        "norm_epsilon": "rms_norm_eps",
-    }
-    return {ours: reader.take(name, defaults[name]) for ours, name in names.items()} | {
+    mlp_width = reader.take("intermediate_size", defaults["intermediate_size"], int)
+    return {
+        "vocab_size": reader.take("vocab_size", defaults["vocab_size"]),
+        "num_layers": reader.take("num_hidden_layers", defaults["num_hidden_layers"]),
+        "mlp_width": 4 * width if mlp_width is None else mlp_width,
+        "norm_epsilon": epsilon
+        if isinstance(epsilon, float)
+        else reader.take(epsilon, defaults.get(epsilon, 1e-5)),
         "width": width,
         "num_heads": num_heads,
         "num_kv_heads": kv_heads,
         "head_width": head_width,
-        "activation": reader.choose(activation, defaults[activation], ACTIVATIONS),
+        "activation": reader.choose(
+            activation, defaults.get(activation, "gelu_new"), ACTIVATIONS
+        ),
         "tie_embeddings": tied,
         "lm_head": tied or "lm_head.weight" in reader.keys,
     }

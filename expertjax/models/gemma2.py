@@ -4,15 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from expertjax.models.configs import ConfigReader
-from expertjax.models.decoder import (
-    IGNORED,
-    Decoder,
-    decoder_readout,
-    decoder_rules,
-    decoder_sites,
-)
 from expertjax.models.decoder_config import DecoderConfig, read_common, read_sliding
-from expertjax.models.family import Family
+from expertjax.models.decoder_family import decoder_family
 from expertjax.models.rotary import read_flat_rotary
 
 # Hugging Face's.
@@ -25,17 +18,14 @@ _DEFAULTS = {
     "num_key_value_heads": 4,
     "head_dim": 256,
     "hidden_activation": "gelu_pytorch_tanh",
-    "rms_norm_eps": 1e-6,
     "tie_word_embeddings": True,
 }
-GEMMA_RULES = decoder_rules(
-    {
-        "input_layernorm": "attention_pre_norm",
-        "post_attention_layernorm": "attention_post_norm",
-        "pre_feedforward_layernorm": "mlp_pre_norm",
-        "post_feedforward_layernorm": "mlp_post_norm",
-    }
-)
+GEMMA_NORMS = {
+    "input_layernorm": "attention_pre_norm",
+    "post_attention_layernorm": "attention_post_norm",
+    "pre_feedforward_layernorm": "mlp_pre_norm",
+    "post_feedforward_layernorm": "mlp_post_norm",
+}
 
 
 def read_gemma(reader: ConfigReader, defaults: Mapping[str, Any]) -> dict[str, Any]:
@@ -54,14 +44,15 @@ def read_gemma(reader: ConfigReader, defaults: Mapping[str, Any]) -> dict[str, A
     bias = reader.take("attention_bias", False)
     divisor = reader.take("query_pre_attn_scalar", 256, float)
     reader.require(divisor > 0, f"query_pre_attn_scalar={divisor!r} is not positive")
-    return read_common(reader, defaults, activation="hidden_activation") | {
+    common = read_common(reader, defaults, activation="hidden_activation")
+    return common | {
         "query_scale": max(divisor, 1e-9) ** -0.5,
         "qkv_bias": bias,
         "out_bias": bias,
         "norms": "both",
         "norm_plus_one": True,
         "norm_cast_first": False,
-        "scale_embeddings": True,
+        "embedding_scale": common["width"] ** 0.5,
     }
 
 
@@ -82,15 +73,4 @@ def _read_config(reader: ConfigReader) -> DecoderConfig:
     )
 
 
-FAMILY = Family(
-    name="gemma2",
-    model_types=("gemma2",),
-    causal=True,
-    read_config=_read_config,
-    build=Decoder,
-    sites=decoder_sites,
-    readout=decoder_readout,
-    prefix="model.",
-    rules=GEMMA_RULES,
-    ignored=IGNORED,
-)
+FAMILY = decoder_family("gemma2", _read_config, norms=GEMMA_NORMS)

@@ -73,7 +73,7 @@ class RMSNorm(nnx.Module):
 
     def __init__(
         self,
-        features: int,
+        features: int | tuple[int, ...],
         epsilon: float,
         *,
         plus_one: bool = False,
@@ -90,6 +90,39 @@ class RMSNorm(nnx.Module):
         if self.cast_first:
             return y.astype(x.dtype) * scale.astype(x.dtype)
         return (y * scale).astype(x.dtype)
+
+
+class LayerNorm(nnx.Module):
+    """LayerNorm (Ba et al. 2016), in float32 inside.
+
+    `plus_one` stores the weight as its distance from 1 (Nemotron). The last axis is
+    normalised; the weight may be of more axes, and be another for each head.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        epsilon: float,
+        *,
+        use_scale: bool = True,
+        use_bias: bool = False,
+        plus_one: bool = False,
+    ) -> None:
+        start = jnp.zeros(shape) if plus_one else jnp.ones(shape)
+        self.scale = nnx.Param(start) if use_scale else None
+        self.bias = nnx.Param(jnp.zeros(shape)) if use_bias else None
+        self.epsilon, self.plus_one = epsilon, plus_one
+
+    def __call__(self, x: Array) -> Array:
+        """Normalises the last axis."""
+        y = x.astype(jnp.float32)
+        y = y - jnp.mean(y, -1, keepdims=True)
+        y = y * jax.lax.rsqrt(jnp.mean(y * y, -1, keepdims=True) + self.epsilon)
+        if self.scale is not None:
+            y = y * (self.scale[...].astype(jnp.float32) + float(self.plus_one))
+        if self.bias is not None:
+            y = y + self.bias[...].astype(jnp.float32)
+        return y.astype(x.dtype)
 
 
 def stack_blocks(

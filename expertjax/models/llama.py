@@ -1,52 +1,66 @@
 """Llama and its like: Touvron et al. 2023, as `transformers` defines them.
 
-Mistral (Jiang et al. 2023), Qwen2 and Qwen3 differ by options; SmolLM, TinyLlama
-and many others are Llamas by their configs.
+Mistral (Jiang et al. 2023), Ministral (3), Qwen2, the language model of Qwen2.5-VL and
+Qwen3 differ by options; SmolLM, TinyLlama and many others are Llamas by their configs.
 """
 
 from typing import Any
 
 from expertjax.models.configs import ConfigReader
-from expertjax.models.decoder import (
-    IGNORED,
-    Decoder,
-    decoder_readout,
-    decoder_rules,
-    decoder_sites,
-)
 from expertjax.models.decoder_config import DecoderConfig, read_common, read_sliding
-from expertjax.models.family import Family
-from expertjax.models.rotary import read_flat_rotary
+from expertjax.models.decoder_family import decoder_family
+from expertjax.models.rotary import AXES, TEMPERED, read_flat_rotary
 
 _SHARED = {
-    "vocab_size": 32000,
-    "hidden_size": 4096,
     "intermediate_size": 22016,
-    "num_hidden_layers": 32,
-    "num_attention_heads": 32,
     "num_key_value_heads": 32,
-    "head_dim": None,
-    "hidden_act": "silu",
     "max_position_embeddings": 32768,
-    "rms_norm_eps": 1e-6,
-    "tie_word_embeddings": False,
+}
+_MISTRAL = {
+    "intermediate_size": 14336,
+    "num_key_value_heads": 8,
+    "max_position_embeddings": 131072,
 }
 # Hugging Face's, by `model_type`.
 _DEFAULTS: dict[str, dict[str, Any]] = {
-    "llama": _SHARED
+    "llama": {"max_position_embeddings": 2048},
+    "ministral": _MISTRAL,
+    "ministral3": _MISTRAL
     | {
-        "intermediate_size": 11008,
-        "num_key_value_heads": None,
-        "max_position_embeddings": 2048,
+        "vocab_size": 131072,
+        "num_hidden_layers": 34,
+        "head_dim": 128,
+        "rms_norm_eps": 1e-5,
+        "max_position_embeddings": 262144,
     },
-    "mistral": _SHARED
-    | {
-        "intermediate_size": 14336,
+    "mistral": _MISTRAL,
+    "qwen2_5_vl_text": {
+        "vocab_size": 152064,
+        "hidden_size": 8192,
+        "intermediate_size": 29568,
+        "num_hidden_layers": 80,
+        "num_attention_heads": 64,
         "num_key_value_heads": 8,
-        "max_position_embeddings": 131072,
+        "rms_norm_eps": 1e-5,
+        "max_position_embeddings": 32768,
     },
     "qwen2": _SHARED | {"vocab_size": 151936},
     "qwen3": _SHARED | {"vocab_size": 151936, "head_dim": 128},
+}
+# Options of `read_flat_rotary`, by `model_type`.
+_ROTARY: dict[str, dict[str, Any]] = {
+    "ministral3": {
+        "kinds": TEMPERED,
+        "default": {
+            "rope_type": "yarn",
+            "rope_theta": 1e6,
+            "factor": 16.0,
+            "original_max_position_embeddings": 16384,
+            "mscale": 1.0,
+            "mscale_all_dim": 1.0,
+        },
+    },
+    "qwen2_5_vl_text": {"theta": 1e6, "kinds": AXES},
 }
 
 
@@ -54,12 +68,18 @@ def _read_config(reader: ConfigReader) -> DecoderConfig:
     defaults = _DEFAULTS[reader.model_type]
     common = read_common(reader, defaults)
     rotary = read_flat_rotary(
-        reader, common["head_width"], longest=defaults["max_position_embeddings"]
+        reader,
+        common["head_width"],
+        longest=defaults["max_position_embeddings"],
+        **_ROTARY.get(reader.model_type, {}),
     )
     read_options = {
         "llama": _read_llama,
+        "ministral": _read_mistral,
+        "ministral3": _read_mistral,
         "mistral": _read_mistral,
         "qwen2": _read_qwen,
+        "qwen2_5_vl_text": _read_qwen,
         "qwen3": _read_qwen,
     }[reader.model_type]
     options = read_options(reader, common["num_layers"])
@@ -76,8 +96,10 @@ def _read_llama(reader: ConfigReader, num_layers: int) -> dict[str, Any]:
 
 
 def _read_mistral(reader: ConfigReader, num_layers: int) -> dict[str, Any]:
-    window = reader.take("sliding_window", 4096, nullable=True)
-    reader.only("layer_types", None)
+    default = None if reader.model_type == "ministral3" else 4096
+    window = reader.take("sliding_window", default, int, nullable=True)
+    if reader.model_type != "ministral":
+        reader.only("layer_types", None)
     return read_sliding(reader, window, (window is not None,) * num_layers)
 
 
@@ -85,34 +107,23 @@ def _read_qwen(reader: ConfigReader, num_layers: int) -> dict[str, Any]:
     reader.only("use_mrope", False)  # positions in images
     window = reader.take("sliding_window", 4096, nullable=True)
     # A number of layers that, unlike a size, may be 0.
-    full_layers = reader.take("max_window_layers", 28, float)
+    sees = reader.model_type == "qwen2_5_vl_text"
+    full_layers = reader.take("max_window_layers", 80 if sees else 28, float)
     if not reader.take("use_sliding_window", False):
         window = None
     by_default = tuple(
         window is not None and layer >= full_layers for layer in range(num_layers)
     )
     options = read_sliding(reader, window, by_default)
-    if reader.model_type == "qwen2":
+    if reader.model_type != "qwen3":
         return options | {"qkv_bias": True}
     bias = reader.take("attention_bias", False)
     return options | {"qkv_bias": bias, "out_bias": bias, "qk_norm": "head"}
 
 
-FAMILY = Family(
-    name="llama",
+FAMILY = decoder_family(
+    "llama",
+    _read_config,
     model_types=tuple(_DEFAULTS),
-    causal=True,
-    read_config=_read_config,
-    build=Decoder,
-    sites=decoder_sites,
-    readout=decoder_readout,
-    prefix="model.",
-    rules=decoder_rules(
-        {
-            "input_layernorm": "attention_pre_norm",
-            "post_attention_layernorm": "mlp_pre_norm",
-        }
-    ),
-    ignored=IGNORED,
     task_prefix="transformer.",
 )

@@ -1,38 +1,22 @@
-"""OLMo 2: OLMo Team 2024. Norms stand behind attention and MLP, not before them."""
+"""OLMo 2 and 3: OLMo Team 2024 and 2025. Norms stand behind attention and MLP."""
+
+from typing import Any
 
 from expertjax.models.configs import ConfigReader
-from expertjax.models.decoder import (
-    IGNORED,
-    Decoder,
-    decoder_readout,
-    decoder_rules,
-    decoder_sites,
-)
-from expertjax.models.decoder_config import DecoderConfig, read_common
-from expertjax.models.family import Family
-from expertjax.models.rotary import read_flat_rotary
+from expertjax.models.decoder_config import DecoderConfig, read_common, read_sliding
+from expertjax.models.decoder_family import POST_NORMS, decoder_family
+from expertjax.models.rotary import read_flat_rotary, read_rotaries
 
-# Hugging Face's.
-_DEFAULTS = {
-    "vocab_size": 50304,
-    "hidden_size": 4096,
-    "intermediate_size": 11008,
-    "num_hidden_layers": 32,
-    "num_attention_heads": 32,
-    "num_key_value_heads": None,
-    "head_dim": None,
-    "hidden_act": "silu",
-    "rms_norm_eps": 1e-5,
-    "tie_word_embeddings": False,
-}
+_DEFAULTS = {"vocab_size": 50304, "rms_norm_eps": 1e-5}  # Hugging Face's
 
 
 def _read_config(reader: ConfigReader) -> DecoderConfig:
     common = read_common(reader, _DEFAULTS)
     bias = reader.take("attention_bias", False)
+    read_positions = _read_third if reader.model_type == "olmo3" else _read_second
     return DecoderConfig(
         **common,
-        rotary=read_flat_rotary(reader, common["head_width"], longest=2048),
+        **read_positions(reader, common["head_width"], common["num_layers"]),
         qkv_bias=bias,
         out_bias=bias,
         qk_norm="all",
@@ -41,20 +25,25 @@ def _read_config(reader: ConfigReader) -> DecoderConfig:
     )
 
 
-FAMILY = Family(
-    name="olmo2",
-    model_types=("olmo2",),
-    causal=True,
-    read_config=_read_config,
-    build=Decoder,
-    sites=decoder_sites,
-    readout=decoder_readout,
-    prefix="model.",
-    rules=decoder_rules(
-        {
-            "post_attention_layernorm": "attention_post_norm",
-            "post_feedforward_layernorm": "mlp_post_norm",
-        }
-    ),
-    ignored=IGNORED,
+def _read_second(
+    reader: ConfigReader, head_width: int, num_layers: int
+) -> dict[str, Any]:
+    return {"rotary": read_flat_rotary(reader, head_width, longest=2048)}
+
+
+def _read_third(
+    reader: ConfigReader, head_width: int, num_layers: int
+) -> dict[str, Any]:
+    """Three of four layers see a window; what stretches positions is for the others."""
+    window = reader.take("sliding_window", 4096, nullable=True)
+    by_default = tuple((layer + 1) % 4 != 0 for layer in range(num_layers))
+    # Transformers would read another one for some of the layers only.
+    reader.only("rope_theta", 5e5)
+    return read_sliding(reader, window, by_default) | read_rotaries(
+        reader, head_width, longest=2048, theta=5e5, local_theta=5e5
+    )
+
+
+FAMILY = decoder_family(
+    "olmo2", _read_config, model_types=("olmo2", "olmo3"), norms=POST_NORMS
 )

@@ -1,15 +1,8 @@
 """Phi-3 and Phi-4: Abdin et al. 2024. Projections of one input are fused."""
 
 from expertjax.models.configs import ConfigReader
-from expertjax.models.decoder import (
-    IGNORED,
-    Decoder,
-    decoder_readout,
-    decoder_rules,
-    decoder_sites,
-)
 from expertjax.models.decoder_config import DecoderConfig, read_common, read_sliding
-from expertjax.models.family import Family
+from expertjax.models.decoder_family import decoder_family
 from expertjax.models.rotary import KINDS, RotaryConfig, read_rotary
 
 # Hugging Face's.
@@ -17,13 +10,7 @@ _DEFAULTS = {
     "vocab_size": 32064,
     "hidden_size": 3072,
     "intermediate_size": 8192,
-    "num_hidden_layers": 32,
-    "num_attention_heads": 32,
-    "num_key_value_heads": None,
-    "head_dim": None,
-    "hidden_act": "silu",
     "rms_norm_eps": 1e-5,
-    "tie_word_embeddings": False,
 }
 # LongRoPE under the names that it had in turn.
 _LONG = dict.fromkeys(("longrope", "su", "yarn"), KINDS["longrope"])
@@ -45,7 +32,8 @@ def _read_config(reader: ConfigReader) -> DecoderConfig:
         **common,
         **read_sliding(reader, window, by_default),
         rotary=_read_rotary(reader, common["head_width"]),
-        fused=True,
+        qkv="side by side",
+        fused_gates=True,
     )
 
 
@@ -63,20 +51,4 @@ def _read_rotary(reader: ConfigReader, head_width: int) -> RotaryConfig:
     )
 
 
-FAMILY = Family(
-    name="phi3",
-    model_types=("phi3",),
-    causal=True,
-    read_config=_read_config,
-    build=Decoder,
-    sites=decoder_sites,
-    readout=decoder_readout,
-    prefix="model.",
-    rules=decoder_rules(
-        {
-            "input_layernorm": "attention_pre_norm",
-            "post_attention_layernorm": "mlp_pre_norm",
-        }
-    ),
-    ignored=IGNORED,
-)
+FAMILY = decoder_family("phi3", _read_config)

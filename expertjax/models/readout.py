@@ -36,6 +36,7 @@ class Branch:
       gates: sites whose units are multiplied with each other before: a row's sign is
         that of the other factor. A site may hold several, one after the other.
       norms: paths of the norms between this layer's output and the end of the block.
+      scale: of what is added.
     """
 
     output: str
@@ -43,6 +44,7 @@ class Branch:
     hidden: str = ""
     gates: tuple[str, ...] = ()
     norms: tuple[str, ...] = ()
+    scale: float = 1.0
 
     @property
     def rows(self) -> tuple[str, ...]:
@@ -64,6 +66,8 @@ class Readout:
       project: path of a kernel [D, E] between them and the output layer; "": none.
       centred: norms subtract the mean (LayerNorm), or do not (RMSNorm).
       plus_one: norms store their scale as its distance from 1.
+      scaled: norms have a scale.
+      scale: of the logits.
     """
 
     branches: tuple[Branch, ...]
@@ -73,6 +77,8 @@ class Readout:
     project: str = ""
     centred: bool = True
     plus_one: bool = False
+    scaled: bool = True
+    scale: float = 1.0
 
     def branch_of(self, site: str) -> Branch | None:
         """The branch by which a site writes."""
@@ -93,7 +99,7 @@ class Readout:
     @property
     def paths(self) -> frozenset[str]:
         """Of all parameters that `direct_effects` needs."""
-        norms = {*self.last, *self.stream}
+        norms = {*self.last, *self.stream} if self.scaled else set()
         norms = norms.union(*(branch.norms for branch in self.branches))
         kernels = {branch.kernel for branch in self.branches}
         others = {self.unembedding, self.project} - {""}
@@ -128,10 +134,12 @@ def direct_effects(
         x_KxD = kernel_LxFxD[layer_K, index_K % width].astype(jnp.float32)
 
     def norm(path: str, x_KxD: Array, layer: Array | int | None = None) -> Array:
-        scale = params[f"{path}.scale"].astype(jnp.float32)
-        scale = (scale if layer is None else scale[layer]) + float(readout.plus_one)
         if readout.centred:
             x_KxD = x_KxD - x_KxD.mean(-1, keepdims=True)
+        if not readout.scaled:
+            return x_KxD
+        scale = params[f"{path}.scale"].astype(jnp.float32)
+        scale = (scale if layer is None else scale[layer]) + float(readout.plus_one)
         return scale * x_KxD
 
     for path in () if branch is None else branch.norms:
@@ -147,4 +155,5 @@ def direct_effects(
         x_KxD = x_KxD @ params[readout.project].astype(jnp.float32)
     output = params[readout.unembedding].astype(jnp.float32)
     is_embedding = readout.unembedding.endswith("embedding")
-    return x_KxD @ (output.T if is_embedding else output)
+    effects_KxV = x_KxD @ (output.T if is_embedding else output)
+    return effects_KxV * readout.scale * (1.0 if branch is None else branch.scale)

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -19,11 +20,27 @@ class RotaryConfig:
     scale: float = 1.0  # of cosine and sine
     # Where longer inputs have other frequencies, which are not implemented.
     max_positions: int | None = None
+    interleaved: bool = False  # see `Rotary`
 
     def at(self, positions_BxT: Array) -> Rotary:
         """The rotations at some positions."""
         frequencies = np.array(self.frequencies)
-        return Rotary.of(positions_BxT, frequencies, scale=self.scale)
+        return Rotary.of(
+            positions_BxT, frequencies, scale=self.scale, interleaved=self.interleaved
+        )
+
+
+NO_ROTATION = RotaryConfig(())
+
+
+def plain_rotary(width: int, *, interleaved: bool = False) -> RotaryConfig:
+    """That of GPT-J, which has no settings but the width.
+
+    Args:
+      width: R, how much of each head is rotated.
+      interleaved: see `Rotary`.
+    """
+    return RotaryConfig(_tuple(rotary_frequencies(width, 1e4)), interleaved=interleaved)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +88,7 @@ def read_rotary(
     if kind not in kinds:
         known = ", ".join(sorted(kinds))
         rope.require(False, f"rope_type={kind!r} is not known; known: {known}")
-        kind = "default"
+        kind = next(iter(kinds))  # to go on with
     if kind not in ("default", "dynamic", "linear"):
         inner = rope.take("original_max_position_embeddings", longest)
         original = inner if original is None else original
@@ -81,23 +98,78 @@ def read_rotary(
 
 
 def read_flat_rotary(
-    reader: ConfigReader, head_width: int, *, longest: int
+    reader: ConfigReader,
+    head_width: int,
+    *,
+    longest: int,
+    theta: float = 1e4,
+    share: float | None = None,
+    interleaved: bool = False,
+    kinds: Mapping[str, KindFn] | None = None,
+    default: Mapping[str, Any] | None = None,
 ) -> RotaryConfig:
-    """Reads the settings of a model that rotates all layers alike, whole heads.
+    """Reads the settings of a model that rotates all layers alike.
 
     Args:
       reader: of the whole config.
       head_width: K.
       longest: `max_position_embeddings` if the config does not say.
+      theta: `rope_theta` if it does not.
+      share: `partial_rotary_factor` if it does not; None: whole heads are rotated.
+      interleaved: see `Rotary`.
+      kinds: see `read_rotary`.
+      default: `rope_parameters` if it has none.
     """
-    rope = reader.nested("rope_parameters", "rope_scaling")
-    rope.only("partial_rotary_factor", 1.0, None)
-    return read_rotary(
+    rope = reader.nested("rope_parameters", "rope_scaling", default=default)
+    if share is None:
+        rope.only("partial_rotary_factor", 1.0, None)
+    else:
+        share = reader.take("partial_rotary_factor", share, float)
+        share = rope.take("partial_rotary_factor", share, float)
+    rotary = read_rotary(
         rope,
-        head_width,
+        head_width if share is None else int(head_width * share),
         longest=reader.take("max_position_embeddings", longest),
-        theta=reader.take("rope_theta", 1e4, float),
+        theta=reader.take("rope_theta", theta, float),
+        kinds=kinds,
     )
+    return dataclasses.replace(rotary, interleaved=interleaved)
+
+
+def read_rotaries(
+    reader: ConfigReader,
+    head_width: int,
+    *,
+    longest: int,
+    theta: float,
+    local_theta: float,
+) -> dict[str, Any]:
+    """Today's settings by kind of layer, or those of old, which scale one kind.
+
+    Args:
+      reader: of the whole config.
+      head_width: K.
+      longest: `max_position_embeddings` if the config does not say.
+      theta: `rope_theta` of the layers that see everything, likewise.
+      local_theta: that of the others.
+
+    Returns:
+      fields of `DecoderConfig`.
+    """
+    by_kind = reader.nested("rope_parameters")
+    full, local = (
+        by_kind.nested(name) for name in ("full_attention", "sliding_attention")
+    )
+    scaling = reader.nested("rope_scaling")
+    # Where both say something, the one that is not read is reported.
+    full = full if scaling.is_empty else scaling
+    longest = reader.take("max_position_embeddings", longest)
+    return {
+        "rotary": read_rotary(full, head_width, longest=longest, theta=theta),
+        "local_rotary": read_rotary(
+            local, head_width, longest=longest, theta=local_theta
+        ),
+    }
 
 
 def _needed(rope: ConfigReader, name: str) -> float:
@@ -113,6 +185,12 @@ def _tuple(frequencies: np.ndarray) -> tuple[float, ...]:
 
 def _default(rope: ConfigReader, plain: _Plain) -> RotaryConfig:
     return RotaryConfig(_tuple(plain.frequencies))
+
+
+def _axes(rope: ConfigReader, plain: _Plain) -> RotaryConfig:
+    """Positions in time, height and width, which are one and the same in texts."""
+    rope.ignore("mrope_section")
+    return _default(rope, plain)
 
 
 def _linear(rope: ConfigReader, plain: _Plain) -> RotaryConfig:
@@ -167,6 +245,12 @@ def _yarn(rope: ConfigReader, plain: _Plain) -> RotaryConfig:
     return RotaryConfig(_tuple(mixed), float(scale))
 
 
+def _tempered(rope: ConfigReader, plain: _Plain) -> RotaryConfig:
+    """YaRN, with queries that grow from the end of the original context on."""
+    rope.ignore("llama_4_scaling_beta", "max_position_embeddings")
+    return dataclasses.replace(_yarn(rope, plain), max_positions=plain.original)
+
+
 def _temperature(factor: float, weight: float) -> float:
     return 0.1 * weight * math.log(factor) + 1.0 if factor > 1 else 1.0
 
@@ -196,3 +280,5 @@ KINDS: dict[str, KindFn] = {
     "longrope": _longrope,
     "yarn": _yarn,
 }
+AXES: dict[str, KindFn] = {"default": _axes, "mrope": _axes}  # Qwen-VL's
+TEMPERED: dict[str, KindFn] = {"yarn": _tempered}  # Ministral 3's

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from tokenizers import Tokenizer
 
+from expertjax.checkpoints.text_half import MULTIMODAL
 from expertjax.checkpoints.tokenizer import load_tokenizer, save_tokenizer
 from expertjax.checkpoints.tokenizer_class import (
     AS_WRITTEN,
@@ -91,6 +92,12 @@ CASES = [
     ("metaspace without prefix", "llama", LLAMA, ("LlamaTokenizer", AS_WRITTEN)),
     ("metaspace without prefix", "mistral", LLAMA, (NO_CLASS, "LlamaTokenizer")),
     ("gemma", "gemma2", LLAMA, (NO_CLASS, "GemmaTokenizer", "LlamaTokenizer")),
+    ("bytes", "gptj", BYTES, (NO_CLASS, "GPT2Tokenizer")),
+    ("bytes", "cohere", BYTES, (NO_CLASS, "CohereTokenizerFast")),
+    ("bytes", "falcon", BYTES, (NO_CLASS, AS_WRITTEN)),
+    ("bytes", "nemotron", BYTES, (NO_CLASS, "LlamaTokenizer", AS_WRITTEN)),
+    ("gemma", "gemma", LLAMA, (NO_CLASS, "GemmaTokenizer")),
+    ("gemma", "gemma3", ENDS, ("GemmaTokenizerFast",)),
     ("gemma", "gemma3_text", ENDS, (NO_CLASS, "GemmaTokenizerFast", AS_WRITTEN)),
     ("word ends", "openai-gpt", BERT, (NO_CLASS, "OpenAIGPTTokenizer", AS_WRITTEN)),
     ("unigram", "xlm-roberta", BYTES, (NO_CLASS, "XLMRobertaTokenizer", AS_WRITTEN)),
@@ -232,7 +239,7 @@ def test_a_class_without_a_fast_form_is_refused(tmp_path: Path) -> None:
 
 def test_no_family_is_without_a_row() -> None:
     from_registry = {each for family in FAMILIES for each in family.model_types}
-    assert from_registry == set(OF_MODEL_TYPE)
+    assert from_registry | MULTIMODAL == set(OF_MODEL_TYPE)
 
 
 def test_the_table_is_that_of_transformers() -> None:
@@ -257,6 +264,7 @@ def test_no_class_brings_torch(tmp_path: Path) -> None:
     code = """
 import json, sys
 from pathlib import Path
+from expertjax.checkpoints.text_half import MULTIMODAL
 from expertjax.checkpoints.tokenizer import load_tokenizer
 for folder, config in json.loads(sys.argv[1]):
     assert load_tokenizer(Path(folder), config)("a ball")["input_ids"], folder

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-_SIZES: dict[str, Any] = {
+SIZES: dict[str, Any] = {
     "vocab_size": 270,
     "hidden_size": 32,
     "intermediate_size": 48,
@@ -22,7 +22,7 @@ _LLAMA3 = {
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 32,
 }
-_YARN = {
+YARN = {
     "rope_type": "yarn",
     "rope_theta": 100.0,
     "factor": 4.0,
@@ -39,12 +39,17 @@ _GEMMA = {
 Cases = dict[str, tuple[str, dict[str, Any]]]
 
 
-def _cases(architecture: str, options: dict[str, dict[str, Any]]) -> Cases:
-    return {name: (architecture, _SIZES | own) for name, own in options.items()}
+def cases(
+    architecture: str,
+    options: dict[str, dict[str, Any]],
+    sizes: dict[str, Any] = SIZES,
+) -> Cases:
+    """Name -> class of transformers, and attributes of its config."""
+    return {name: (architecture, sizes | own) for name, own in options.items()}
 
 
 CASES: Cases = {
-    **_cases(
+    **cases(
         "LlamaForCausalLM",
         {
             "llama": {},
@@ -75,15 +80,15 @@ CASES: Cases = {
                     "factor": 3.0,
                 }
             },
-            "llama-yarn": {"rope_parameters": _YARN, "head_dim": 16},
+            "llama-yarn": {"rope_parameters": YARN, "head_dim": 16},
             "llama-yarn-mscale": {
-                "rope_parameters": _YARN
+                "rope_parameters": YARN
                 | {"mscale": 0.7, "mscale_all_dim": 1.3, "truncate": False}
             },
         },
     ),
-    **_cases("LlamaModel", {"llama-headless": {"num_key_value_heads": 2}}),
-    **_cases(
+    **cases("LlamaModel", {"llama-headless": {"num_key_value_heads": 2}}),
+    **cases(
         "MistralForCausalLM",
         {
             "mistral-window": {"sliding_window": 4, "num_key_value_heads": 2},
@@ -94,7 +99,7 @@ CASES: Cases = {
             },
         },
     ),
-    **_cases(
+    **cases(
         "Qwen2ForCausalLM",
         {
             "qwen2": {"num_key_value_heads": 2, "tie_word_embeddings": True},
@@ -116,7 +121,7 @@ CASES: Cases = {
             },
         },
     ),
-    **_cases(
+    **cases(
         "Qwen3ForCausalLM",
         {
             "qwen3": {
@@ -134,7 +139,7 @@ CASES: Cases = {
             },
         },
     ),
-    **_cases(
+    **cases(
         "Olmo2ForCausalLM",
         {
             "olmo2": {"rms_norm_eps": 1e-2},
@@ -147,8 +152,8 @@ CASES: Cases = {
             },
         },
     ),
-    **_cases("Olmo2Model", {"olmo2-headless": {}}),
-    **_cases(
+    **cases("Olmo2Model", {"olmo2-headless": {}}),
+    **cases(
         "Phi3ForCausalLM",
         {
             "phi3": {"num_key_value_heads": 2, "sliding_window": 4},
@@ -175,7 +180,7 @@ CASES: Cases = {
             },
         },
     ),
-    **_cases(
+    **cases(
         "Gemma2ForCausalLM",
         {
             # The soft-caps are low enough to bend these scores and logits.
@@ -202,8 +207,8 @@ CASES: Cases = {
             },
         },
     ),
-    **_cases("Gemma2Model", {"gemma2-headless": _GEMMA}),
-    **_cases(
+    **cases("Gemma2Model", {"gemma2-headless": _GEMMA}),
+    **cases(
         "Gemma3ForCausalLM",
         {
             "gemma3": _GEMMA | {"sliding_window_pattern": 2},

@@ -73,7 +73,7 @@ CASES: dict[str, tuple[Callable[..., Path], dict[str, Any]]] = {
 }
 
 # Case -> how torch has to be run: options of `run_torch`, and "sides" where
-# Hugging Face itself is right for one padding side only.
+# Hugging Face itself is right for one padding side only; "loading": of `load_torch`.
 OPTIONS: dict[str, dict[str, Any]] = {}
 
 for _path in sorted(Path(__file__).parent.glob("cases_*.py")):
@@ -107,8 +107,9 @@ def make_case(name: str, folder: Path) -> Case:
     make, overrides = CASES[name]
     make(folder, **overrides)
     model = load_model(str(folder))
-    torch_model = load_torch(folder, model.attributes["architectures"][0])
-    options = OPTIONS.get(name, {})
+    options = dict(OPTIONS.get(name, {}))
+    loading = options.pop("loading", {})
+    torch_model = load_torch(folder, model.attributes["architectures"][0], **loading)
     return Case(torch_model, model, compiled_once(forward_of(model)), options)
 
 

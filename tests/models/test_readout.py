@@ -25,7 +25,9 @@ from tests.models.parity import Case, compiled_once, make_case
 CAUSAL = (
     "gpt2", "llama-grouped-tied-biases", "phi3", "olmo2", "gemma2", "gpt_neox", "opt",
     "opt-post-norm-projected", "bloom", "bloom-normed-residual-untied", "openai_gpt",
-    "ctrl",
+    "ctrl", "gemma", "olmo", "olmo3", "granite", "granite-tied-biases", "smollm3",
+    "stablelm", "starcoder2", "nemotron", "glm4", "cohere", "cohere2", "phi", "gptj",
+    "gptj-tied-inner", "gpt_neo", "falcon", "falcon-new",
 )  # fmt: skip
 HEADLESS = ("gpt_neox-headless", "llama-headless", "bert", "xlnet", "modernbert")
 TOKENS = np.array([[5, 3, 8, 1, 7]])
@@ -42,8 +44,13 @@ def without_division(module: Any, x: Any) -> Any:
     """A norm of torch that takes the size of what goes in as 1."""
     import torch
 
-    if isinstance(module, torch.nn.LayerNorm):
-        return (x - x.mean(-1, keepdim=True)) * module.weight + module.bias
+    centred = x - x.mean(-1, keepdim=True)
+    kind = type(module).__name__
+    if kind == "OlmoLayerNorm":
+        return centred
+    if isinstance(module, torch.nn.LayerNorm) or kind.startswith("Cohere"):
+        scale = module.weight + float(kind.endswith("1P"))
+        return centred * scale + getattr(module, "bias", 0.0)
     name = "eps" if hasattr(module, "eps") else "variance_epsilon"
     setattr(module, name, 0.0)
     return x * type(module).forward(module, torch.ones_like(x))
@@ -59,7 +66,7 @@ class Still:
         if hasattr(self.torch.config, "final_logit_softcapping"):
             self.torch.config.final_logit_softcapping = None
         for module in self.torch.modules():
-            if type(module).__name__.endswith(("LayerNorm", "RMSNorm")):
+            if type(module).__name__.endswith(("LayerNorm", "RMSNorm", "Norm1P")):
                 module.forward = functools.partial(without_division, module)
 
     def name(self, site: str, layer: int) -> str:
