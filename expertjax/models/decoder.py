@@ -16,13 +16,14 @@ from expertjax.errors import InputError
 from expertjax.models.attention import Inputs, Rotary, attend, split_heads
 from expertjax.models.decoder_config import DecoderConfig
 from expertjax.models.edits import PLAIN, Probe, Tap
+from expertjax.models.experts import RoutedMLP
 from expertjax.models.family import KeyRule, Output, rules_for
 from expertjax.models.layers import activation, at_layer, scan_blocks, stack_blocks
 from expertjax.models.readout import Branch, Readout
 from expertjax.models.sites import Site, sites_of
 from expertjax.typing import Array
 
-_BLOCK = "model.layers.{layer}."
+BLOCK = "model.layers.{layer}."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,6 +79,8 @@ class Attention(nnx.Module):
         q, k, v = self._project(x_BxTxD, tap)
         if config.qk_norm == "all":
             q, k = self.q_norm(q), self.k_norm(k)
+        if config.qkv_clip is not None:
+            q, k, v = (_clip(z, config.qkv_clip) for z in (q, k, v))
         q = split_heads(q, config.num_heads)
         k, v = (split_heads(z, config.num_kv_heads) for z in (k, v))
         if config.qk_norm == "head":
@@ -108,11 +111,18 @@ class Attention(nnx.Module):
         return tuple(jnp.split(qkv, ends, axis=-1))
 
 
+def _clip(x: Array, limit: float) -> Array:
+    # By comparisons, since a minimum may pass over NaN.
+    return jnp.where(x > limit, limit, jnp.where(x < -limit, -limit, x))
+
+
 class GatedMLP(nnx.Module):
     """down(activation(gate(x)) * up(x)): Shazeer 2020."""
 
-    def __init__(self, config: DecoderConfig, rngs: nnx.Rngs, dtype: Any) -> None:
-        self.config = config
+    def __init__(
+        self, config: DecoderConfig, rngs: nnx.Rngs, dtype: Any, name: str = "mlp"
+    ) -> None:
+        self.config, self.name = config, name
         d, f, bias = config.width, config.mlp_width, config.mlp_bias
         if config.fused:
             self.gate_up_proj = _Linear(d, 2 * f, bias, rngs, dtype)
@@ -123,15 +133,27 @@ class GatedMLP(nnx.Module):
 
     def __call__(self, x_BxTxD: Array, tap: Tap) -> Array:
         """[B, T, D]: what the MLP adds to the residual stream."""
+        name = self.name
         if self.config.fused:
-            both = tap("mlp.gate_up_proj", self.gate_up_proj(x_BxTxD))
+            both = tap(f"{name}.gate_up_proj", self.gate_up_proj(x_BxTxD))
             gate, up = jnp.split(both, 2, axis=-1)
         else:
-            gate = tap("mlp.gate_proj", self.gate_proj(x_BxTxD))
-            up = tap("mlp.up_proj", self.up_proj(x_BxTxD))
+            gate = tap(f"{name}.gate_proj", self.gate_proj(x_BxTxD))
+            up = tap(f"{name}.up_proj", self.up_proj(x_BxTxD))
         hidden = activation(self.config.activation)(gate) * up
-        hidden = tap("mlp.down_proj:input", hidden)
-        return tap("mlp.down_proj", self.down_proj(hidden))
+        hidden = tap(f"{name}.down_proj:input", hidden)
+        return tap(f"{name}.down_proj", self.down_proj(hidden))
+
+
+def _mlp(config: DecoderConfig, rngs: nnx.Rngs, dtype: Any) -> nnx.Module:
+    experts = config.experts
+    if experts is None:
+        return GatedMLP(config, rngs, dtype)
+    shared = None
+    if experts.shared_width is not None:
+        alone = dataclasses.replace(config, mlp_width=experts.shared_width)
+        shared = GatedMLP(alone, rngs, dtype, experts.shared)
+    return RoutedMLP(experts, config.width, config.activation, shared, rngs, dtype)
 
 
 class Block(nnx.Module):
@@ -140,7 +162,7 @@ class Block(nnx.Module):
     def __init__(self, config: DecoderConfig, rngs: nnx.Rngs, dtype: Any) -> None:
         self.config = config
         self.attention = Attention(config, rngs, dtype)
-        self.mlp = GatedMLP(config, rngs, dtype)
+        self.mlp = _mlp(config, rngs, dtype)
         if config.norms != "post":
             self.attention_pre_norm = config.norm(config.width)
             self.mlp_pre_norm = config.norm(config.width)
@@ -157,11 +179,17 @@ class Block(nnx.Module):
             view = local.where(at_layer(config.sliding, layer), full)
         y = x_BxTxD if config.norms == "post" else self.attention_pre_norm(x_BxTxD)
         y = self.attention(y, tap, view)
-        x_BxTxD += y if config.norms == "pre" else self.attention_post_norm(y)
+        x_BxTxD += self._added(
+            y if config.norms == "pre" else self.attention_post_norm(y)
+        )
         y = x_BxTxD if config.norms == "post" else self.mlp_pre_norm(x_BxTxD)
         y = self.mlp(y, tap)
-        x_BxTxD += y if config.norms == "pre" else self.mlp_post_norm(y)
+        x_BxTxD += self._added(y if config.norms == "pre" else self.mlp_post_norm(y))
         return tap(":residual", x_BxTxD)
+
+    def _added(self, y: Array) -> Array:
+        scale = self.config.residual_scale
+        return y if scale == 1 else y * jnp.asarray(scale, y.dtype)
 
 
 class Decoder(nnx.Module):
@@ -188,6 +216,8 @@ class Decoder(nnx.Module):
         if config.scale_embeddings:
             # Rounded to the computation's dtype first, as in training.
             x_BxTxD *= jnp.asarray(config.width**0.5, x_BxTxD.dtype)
+        if config.embedding_scale != 1:
+            x_BxTxD *= jnp.asarray(config.embedding_scale, x_BxTxD.dtype)
         rotary = config.rotary.at(inputs.positions)
         full = View(inputs.mask(causal=True), rotary)
         local = None
@@ -213,48 +243,73 @@ class Decoder(nnx.Module):
             logits = self.embed.attend(hidden_BxTxD)
         else:
             logits = self.lm_head(hidden_BxTxD)
+        if config.logits_scale != 1:
+            logits *= jnp.asarray(config.logits_scale, logits.dtype)
         cap = config.logits_softcap
         return logits if cap is None else cap * jnp.tanh(logits / cap)
 
 
 def decoder_sites(config: DecoderConfig) -> tuple[Site, ...]:
     """The sites of one block."""
-    d, f = config.width, config.mlp_width
+    d = config.width
     q, kv = (n * config.head_width for n in (config.num_heads, config.num_kv_heads))
     if config.fused:
         first = {"self_attn.qkv_proj": q + 2 * kv}
-        gates = {"mlp.gate_up_proj": 2 * f}
     else:
         first = {"q_proj": q, "k_proj": kv, "v_proj": kv}
         first = {f"self_attn.{name}": width for name, width in first.items()}
-        gates = {"mlp.gate_proj": f, "mlp.up_proj": f}
     out = {"self_attn.o_proj:input": q, "self_attn.o_proj": d}
-    down = {"mlp.down_proj:input": f, "mlp.down_proj": d, ":residual": d}
-    return sites_of(_BLOCK, first | out | gates | down)
+    experts = config.experts
+    if experts is None:
+        mlp = _mlp_widths(config, "mlp", config.mlp_width)
+    else:
+        mlp = experts.widths(d)
+        if experts.shared_width is not None:
+            shared = _mlp_widths(config, experts.shared, experts.shared_width)
+            mlp = shared | mlp | {f"{experts.shared}_gate": 1}
+    return sites_of(BLOCK, first | out | mlp | {":residual": d})
+
+
+def _mlp_widths(config: DecoderConfig, name: str, f: int) -> dict[str, int]:
+    gates = {"gate_up_proj": 2 * f} if config.fused else {"gate_proj": f, "up_proj": f}
+    widths = gates | {"down_proj:input": f, "down_proj": config.width}
+    return {f"{name}.{layer}": features for layer, features in widths.items()}
 
 
 def decoder_readout(config: DecoderConfig) -> Readout:
     """How units reach the logits directly, up to the bend of a soft-cap."""
+    is_normed, scale = config.norms != "pre", config.residual_scale
+    attention = Branch(
+        "self_attn.o_proj",
+        "blocks.attention.o_proj.kernel",
+        norms=("blocks.attention_post_norm",) if is_normed else (),
+        scale=scale,
+    )
     gates = ("gate_up_proj",) if config.fused else ("gate_proj", "up_proj")
-    is_normed = config.norms != "pre"
+
+    def mlp(name: str, path: str) -> Branch:
+        return Branch(
+            f"{name}.down_proj",
+            f"{path}.down_proj.kernel",
+            gates=tuple(f"{name}.{gate}" for gate in gates),
+            norms=("blocks.mlp_post_norm",) if is_normed else (),
+            scale=scale,
+        )
+
+    experts = config.experts
+    if experts is None:
+        branches: tuple[Branch, ...] = (mlp("mlp", "blocks.mlp"),)
+    else:
+        branches = experts.branches(scale)
+        if experts.shared_width is not None:
+            branches += (mlp(experts.shared, "blocks.mlp.shared"),)
     return Readout(
-        branches=(
-            Branch(
-                "self_attn.o_proj",
-                "blocks.attention.o_proj.kernel",
-                norms=("blocks.attention_post_norm",) if is_normed else (),
-            ),
-            Branch(
-                "mlp.down_proj",
-                "blocks.mlp.down_proj.kernel",
-                gates=tuple(f"mlp.{name}" for name in gates),
-                norms=("blocks.mlp_post_norm",) if is_normed else (),
-            ),
-        ),
+        branches=(attention, *branches),
         unembedding="embed.embedding" if config.tie_embeddings else "lm_head.kernel",
         last=("norm",),
         centred=False,
         plus_one=config.norm_plus_one,
+        scale=config.logits_scale,
     )
 
 
@@ -273,7 +328,7 @@ def decoder_rules(norms: Mapping[str, str]) -> tuple[KeyRule, ...]:
     scales |= {name: (f"blocks.{ours}", "norm") for name, ours in norms.items()}
     return (
         KeyRule("model.embed_tokens.weight", "embed.embedding"),
-        *rules_for(_BLOCK, linear | scales),
+        *rules_for(BLOCK, linear | scales),
         KeyRule("model.norm.weight", "norm.scale"),
         KeyRule(
             "lm_head.weight",
@@ -286,4 +341,4 @@ def decoder_rules(norms: Mapping[str, str]) -> tuple[KeyRule, ...]:
 
 
 # Constants that old checkpoints carry along.
-IGNORED = (_BLOCK + "self_attn.rotary_emb.inv_freq",)
+IGNORED = (BLOCK + "self_attn.rotary_emb.inv_freq",)

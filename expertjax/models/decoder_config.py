@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from expertjax.models.configs import ConfigReader
+from expertjax.models.experts import ExpertsConfig
 from expertjax.models.layers import ACTIVATIONS, RMSNorm
 from expertjax.models.rotary import RotaryConfig
 
@@ -39,13 +40,19 @@ class DecoderConfig:
     mlp_bias: bool = False
     fused: bool = False  # q, k and v are one linear layer; so are gate and up
     qk_norm: Literal["head", "all", None] = None  # over each head, or all at once
+    qkv_clip: float | None = None  # beyond which all three are cut off, after norms
     query_scale: float | None = None  # K ** -0.5 unless given
 
     norms: Norms = "pre"  # before attention and MLP, or on what they add
     norm_plus_one: bool = False  # see `RMSNorm`
     norm_cast_first: bool = True
 
+    experts: ExpertsConfig | None = None  # in place of the MLP
+
     scale_embeddings: bool = False  # by sqrt(D)
+    embedding_scale: float = 1.0
+    residual_scale: float = 1.0  # of what attention and MLP add
+    logits_scale: float = 1.0
     attention_softcap: float | None = None
     logits_softcap: float | None = None
 

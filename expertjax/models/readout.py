@@ -36,6 +36,9 @@ class Branch:
       gates: sites whose units are multiplied with each other before: a row's sign is
         that of the other factor. A site may hold several, one after the other.
       norms: paths of the norms between this layer's output and the end of the block.
+      scale: of what is added.
+      expert: of a mixture, whose kernel is [L, E, F, D]; None if it is none. The
+        router's weight, which is positive and another at each token, is left out.
     """
 
     output: str
@@ -43,6 +46,8 @@ class Branch:
     hidden: str = ""
     gates: tuple[str, ...] = ()
     norms: tuple[str, ...] = ()
+    scale: float = 1.0
+    expert: int | None = None
 
     @property
     def rows(self) -> tuple[str, ...]:
@@ -64,6 +69,7 @@ class Readout:
       project: path of a kernel [D, E] between them and the output layer; "": none.
       centred: norms subtract the mean (LayerNorm), or do not (RMSNorm).
       plus_one: norms store their scale as its distance from 1.
+      scale: of the logits.
     """
 
     branches: tuple[Branch, ...]
@@ -73,6 +79,7 @@ class Readout:
     project: str = ""
     centred: bool = True
     plus_one: bool = False
+    scale: float = 1.0
 
     def branch_of(self, site: str) -> Branch | None:
         """The branch by which a site writes."""
@@ -121,6 +128,8 @@ def direct_effects(
     """
     branch = readout.branch_of(site)
     kernel_LxFxD = params[(branch or readout.branches[0]).kernel]
+    if branch is not None and branch.expert is not None:
+        kernel_LxFxD = kernel_LxFxD[:, branch.expert]
     num_layers, width, features = kernel_LxFxD.shape
     if branch is None or site == branch.output:
         x_KxD = jax.nn.one_hot(index_K, features)
@@ -147,4 +156,5 @@ def direct_effects(
         x_KxD = x_KxD @ params[readout.project].astype(jnp.float32)
     output = params[readout.unembedding].astype(jnp.float32)
     is_embedding = readout.unembedding.endswith("embedding")
-    return x_KxD @ (output.T if is_embedding else output)
+    effects_KxV = x_KxD @ (output.T if is_embedding else output)
+    return effects_KxV * readout.scale * (1.0 if branch is None else branch.scale)

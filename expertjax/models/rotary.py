@@ -81,7 +81,7 @@ def read_rotary(
 
 
 def read_flat_rotary(
-    reader: ConfigReader, head_width: int, *, longest: int
+    reader: ConfigReader, head_width: int, *, longest: int, theta: float = 1e4
 ) -> RotaryConfig:
     """Reads the settings of a model that rotates all layers alike, whole heads.
 
@@ -89,6 +89,7 @@ def read_flat_rotary(
       reader: of the whole config.
       head_width: K.
       longest: `max_position_embeddings` if the config does not say.
+      theta: of the frequencies, likewise.
     """
     rope = reader.nested("rope_parameters", "rope_scaling")
     rope.only("partial_rotary_factor", 1.0, None)
@@ -96,7 +97,7 @@ def read_flat_rotary(
         rope,
         head_width,
         longest=reader.take("max_position_embeddings", longest),
-        theta=reader.take("rope_theta", 1e4, float),
+        theta=reader.take("rope_theta", theta, float),
     )
 
 
