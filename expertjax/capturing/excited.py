@@ -97,7 +97,7 @@ def _marked(
     _check_responses(folder, found, again_UxK)
     texts = list(prepared.pool.concepts.sentences)
     spans = _spans(model.tokenizer, texts, which_UxK, positions_UxK)
-    is_absent = (found.response == ABSENT).ravel()
+    is_absent = ((found.response == ABSENT) | (again_UxK == ABSENT)).ravel()
     none = Span(*NOWHERE, "")
     return [none if gone else s for s, gone in zip(spans, is_absent, strict=True)]
 
@@ -146,7 +146,10 @@ def _check_responses(
     """Raises InputError where the model does not respond as it did."""
     dtype = folder.read_run()["capture"]["compute_dtype"]
     allowed_Ux1 = _TOLERANCE[dtype] * found.scale[:, None] + _TINY
-    wrong = np.argwhere(~(np.abs(again_UxK - found.response) <= allowed_Ux1))
+    # Where two experts are all but equal, rounding decides which one a token reaches.
+    is_other_expert = (again_UxK == ABSENT) != (found.response == ABSENT)
+    is_right = np.abs(again_UxK - found.response) <= allowed_Ux1
+    wrong = np.argwhere(~(is_right | is_other_expert))
     if len(wrong):
         unit, rank = wrong[0]
         raise InputError(

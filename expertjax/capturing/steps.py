@@ -169,9 +169,7 @@ def _response_step(prepared: Prepared) -> Any:
         pool = pool_every_token if repeats else plain
         first = first_of_all if repeats else functools.partial(first_token, mask_BxT)
         # [2, B, F], so that sentences stay with their devices.
-        return lambda *z_and_routed: jnp.stack(
-            [pool(*z_and_routed), first(*z_and_routed)]
-        )
+        return lambda *z: jnp.stack([pool(*z), first(*z)])
 
     def finish(output: Output, counted_B: Array) -> tuple[Array, Array, Array]:
         pooled = output.pooled
