@@ -16,6 +16,11 @@ import pytest
 Change = Callable[[str, Any], Any]
 
 
+def is_router(module: Any) -> bool:
+    """Is it a router, whose logits are inside?"""
+    return type(module).__name__.endswith("TopKRouter")
+
+
 @contextlib.contextmanager
 def watching(model: Any, change: Change, seen: dict[str, np.ndarray]) -> Iterator[None]:
     """While it lasts, routers and experts of a model are watched and changed.
@@ -33,7 +38,7 @@ def watching(model: Any, change: Change, seen: dict[str, np.ndarray]) -> Iterato
     handles = []
     for name, module in model.named_modules():
         name = name if name.startswith("model.") else f"model.{name}"
-        if type(module).__name__.endswith("TopKRouter"):
+        if is_router(module):
             named[module.weight.data_ptr()] = name, None
         if type(module).__name__.endswith("Experts"):
             for kind in ("gate_up_proj", "down_proj"):

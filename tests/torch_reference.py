@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from expertjax.models.sites import Site
-from tests.torch_experts import watching
+from tests.torch_experts import is_router, watching
 
 # (torch module name of a unit, output coordinate) -> forced value.
 Forced = dict[tuple[str, int], float]
@@ -35,14 +35,9 @@ def load_torch(folder: Path, architecture: str, **options: Any) -> Any:
     options = {"dtype": "float32", "attn_implementation": "eager"} | options
     model, info = kind.from_pretrained(folder, output_loading_info=True, **options)
     assert not info["mismatched_keys"], info
-    if is_mixture(model):
+    if any(map(is_router, model.modules())):
         model.set_experts_implementation("eager")
     return model.eval()
-
-
-def is_mixture(model: Any) -> bool:
-    """Does a torch model have routers, and experts that are one parameter?"""
-    return any(type(m).__name__.endswith("TopKRouter") for m in model.modules())
 
 
 def run_torch(
@@ -80,7 +75,7 @@ def run_torch(
             torch_name, _, point = re.sub(r"@\d+", "", name).partition(":")
             # A model without a head has no prefix.
             module = modules.get(torch_name) or modules.get(torch_name.split(".", 1)[1])
-            if module is None or type(module).__name__.endswith("TopKRouter"):
+            if module is None or is_router(module):
                 inside.append((name, site.features))
                 continue
             hook = _at_call(calls[site, torch_name], _hook(name, forced or {}, seen))
