@@ -142,7 +142,7 @@ def _hook(name: str, forced: Forced, seen: dict[str, np.ndarray]) -> Any:
         # A block may return its residual stream with other things.
         rest = output[1:] if isinstance(output, tuple | list) else None
         values = change(name, output if rest is None else output[0])
-        seen[name] = values.numpy()
+        seen[name] = values.numpy().copy()  # some models clip in place
         return values if rest is None else (values, *rest)
 
     return hook

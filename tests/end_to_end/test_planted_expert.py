@@ -60,6 +60,7 @@ def flags(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "model": folder / "model",
         "concepts": folder / "concepts",
         "seq_len": SEQ_LEN,
+        "sites": r"layers\.0\.mlp",
     }
 
 
@@ -88,7 +89,8 @@ def test_the_concept_is_found_at_its_expert(found: Expertise) -> None:
     router = (found.units["site"] == "mlp.gate") & (found.units["layer"] == 0)
     assert (ap_U[router] == 1).tolist() == [e == PLANTED for e in range(4)]
     for other in {0, 1, 3}:
-        assert np.median(ap_U[units_of(found, other)]) < 0.7
+        # Attention tells other tokens a little of it.
+        assert (ap_U[units_of(found, other)] == 1).mean() < 0.1
     best = found.top("sense/seven", 3)
     assert (best["ap"] == 1).all() and best["above_chance"].all()
 
@@ -128,7 +130,6 @@ def test_narrow_stores_and_none_rank_alike(
         **flags,
         store_dtype=dtype,
         keep_responses=keep,
-        sites=r"layers\.0\.mlp",
         out=tmp_path,
     )
     narrow = Expertise.open(tmp_path / "model")
@@ -152,7 +153,6 @@ def test_other_ways_of_pooling_know_who_was_there(
         "find_experts",
         **flags,
         pooling=pooling,
-        sites=r"layers\.0\.mlp",
         out=tmp_path,
     )
     other = Expertise.open(tmp_path / "model")
@@ -190,6 +190,7 @@ def test_activations_are_nan_at_other_tokens(
     import expertjax as ej
 
     unit = int(units_of(found, PLANTED)[5])
-    table = ej.token_activations(load_model(str(flags["model"])), "A 7 flew 7.", [unit])
+    model = load_model(str(flags["model"]))
+    table = ej.token_activations(model, "A 7 flew 7.", [unit], sites=flags["sites"])
     there = table["token"].str.contains("7")
     assert (table["activation"].notna() == there).all() and there.sum() == 2
