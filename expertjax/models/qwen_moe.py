@@ -121,4 +121,5 @@ FAMILY = Family(
     ),
     fused=fused_experts(BLOCK, "mlp", "mlp", ("gate_proj", "up_proj", "down_proj")),
     ignored=IGNORED,
+    task_prefix="transformer.",
 )

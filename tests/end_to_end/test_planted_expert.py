@@ -16,7 +16,6 @@ from expertjax.checkpoints.load import load_model
 from expertjax.concepts.files import Concept
 from expertjax.concepts.write import write_concepts
 from expertjax.errors import InputError
-from expertjax.generation.interventions import Intervention, make_edits
 from expertjax.stores import arrays
 from tests.capturing.tiny_concepts import SEQ_LEN, random_sentences
 from tests.models.parity import CASES
@@ -166,22 +165,19 @@ def test_other_ways_of_pooling_know_who_was_there(
         assert (is_absent == ~last.to_numpy()[:, None]).all()
 
 
-def test_edits_over_tokens_refuse_what_is_not_there_at_every_token(
+def test_edits_write_and_those_over_tokens_are_refused(
     found: Expertise, flags: dict[str, Any]
 ) -> None:
     import expertjax as ej
 
     model = load_model(str(flags["model"]))
-    [forced] = make_edits(found, "seven", [Intervention(num_units=2)])
-    assert len(forced) == 2
+    expertise = ej.Expertise(found.folder.path)
+    forced = expertise.force("seven", k=20, value=50)
+    assert any("experts" in site for site in forced.site)
+    texts = ej.generate(model, "7", [None, forced], seeds=[0], max_new_tokens=8)
+    assert len(set(texts["sentence"])) == 2
     with pytest.raises(InputError, match="is there only at tokens that are routed"):
-        ej.generate(
-            model,
-            "A crane",
-            found.gaussian("seven", k=200, model=model),
-            seeds=[0],
-            max_new_tokens=2,
-        )
+        expertise.transport("seven", model, k=20)
 
 
 def test_activations_are_nan_at_other_tokens(

@@ -18,6 +18,7 @@ from expertjax.models.attention import Inputs
 from expertjax.models.edits import PLAIN, Edit, Probe, Tap
 from expertjax.models.experts import ExpertsConfig, RoutedMLP
 from expertjax.models.forward import Forward, multiplying
+from expertjax.models.readout import direct_effects
 from expertjax.models.registry import read_config
 from expertjax.models.routing import Routing, grouped_dot
 from expertjax.models.sites import UnitTable
@@ -161,6 +162,31 @@ def test_only_the_active_experts_are_counted(mixtral: Model) -> None:
     wanted = 2 * 3 * (attention + router + 2 * expert)
     assert flops_per_token(mixtral, 3) == wanted
     assert flops_per_token(mixtral, 1) == wanted / 3
+
+
+def test_an_expert_writes_its_own_rows(tmp_path: Path) -> None:
+    make, attributes = CASES["granitemoe-scaled"]
+    model = load_model(str(make(tmp_path / "model", **attributes)))
+    readout = model.readout
+    assert readout is not None
+    params = {".".join(map(str, p)): v[...] for p, v in model.params.flat_state()}
+    to_logits = params["norm.scale"][:, None] * params["embed.embedding"].T
+    scale = attributes["residual_multiplier"] / attributes["logits_scaling"]
+    experts = "block_sparse_moe.experts.3"
+    kernel = params["blocks.mlp.experts.down_proj.kernel"]
+    layer, index = np.array([0, 2]), np.array([5, 30])
+    for site, rows in {
+        f"{experts}.down_proj:input": kernel[layer, 3, index % F],
+        f"{experts}.gate_up_proj": kernel[layer, 3, index % F],
+        f"{experts}.down_proj": np.eye(D, dtype=np.float32)[index],
+    }.items():
+        assert readout.writes(site)
+        own = index % F if site.endswith(":input") else index
+        with multiplying("float32"):
+            found = direct_effects(readout, site, params, layer, own)
+        bounds.assert_outputs(found, rows @ to_logits * scale, bounds.of_model(model))
+    assert readout.is_factor(f"{experts}.gate_up_proj")
+    assert not readout.writes("block_sparse_moe.router")
 
 
 SIZES = {"hidden_size": 64, "num_attention_heads": 4, "num_key_value_heads": 2}
