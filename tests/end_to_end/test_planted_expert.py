@@ -171,7 +171,7 @@ def test_edits_write_and_those_over_tokens_are_refused(
     import expertjax as ej
 
     model = load_model(str(flags["model"]))
-    expertise = ej.Expertise(found.folder.path)
+    expertise = ej.Expertise(found.folder)
     forced = expertise.force("seven", k=20, value=50)
     assert any("experts" in site for site in forced.site)
     texts = ej.generate(model, "7", [None, forced], seeds=[0], max_new_tokens=8)
