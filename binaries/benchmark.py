@@ -2,6 +2,7 @@
 
 python -m binaries.benchmark --what=loading --model=FOLDER --model=FILE.gguf
 python -m binaries.benchmark --what=compiling
+python -m binaries.benchmark --what=experts
 python -m binaries.benchmark --what=capture --model=gpt2-small --concepts=X
 python -m binaries.benchmark --what=scoring --workload=paper
 python -m binaries.benchmark --what=scaling
@@ -25,15 +26,16 @@ flags.DEFINE_enum(
     [
         "loading",
         "compiling",
+        "experts",
         "capture",
         "scoring",
         "scaling",
         "generation",
         "agreement",
     ],
-    "capture: beside torch and the reference's way; scoring: beside scikit-learn, "
-    "numpy and torch; scaling: over concepts and units; agreement: of several ways of "
-    "running one model, and of float64.",
+    "experts: a mixture beside dense MLPs; capture: beside torch and the reference's "
+    "way; scoring: beside scikit-learn, numpy and torch; scaling: over concepts and "
+    "units; agreement: of several ways of running one model, and of float64.",
     required=True,
 )
 define_paths(
@@ -100,6 +102,10 @@ def main(argv: Sequence[str]) -> None:
         from binaries.benchmarks.scoring import scaling_table
 
         table = scaling_table(FLAGS.repeats)
+    elif FLAGS.what == "experts":
+        from binaries.benchmarks.experts import experts_table
+
+        table = experts_table(FLAGS.repeats)
     else:
         from binaries.benchmarks.compiling import compile_table
 

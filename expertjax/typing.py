@@ -7,6 +7,7 @@ A name ends in its shape where that helps: `mask_BxT`, `units_BxU`.
     L  layers of a model             C  concepts
     F  units of one site             D  width of the residual stream
     V  vocabulary                    H  attention heads,  K  width of a head
+    E  experts of a mixture          R  tokens with the experts that they are routed to
 """
 
 from collections.abc import Callable
@@ -16,5 +17,6 @@ import jax
 
 Array: TypeAlias = jax.Array
 
-# Reduces one site's activations over tokens: [B, T, F] -> [B, F].
-PoolFn: TypeAlias = Callable[[Array], Array]
+# Reduces one site's activations over tokens: [B, T, F] -> [B, F]. Of an expert's units
+# it is also given which tokens are routed to it, [B, T] bool: others do not count.
+PoolFn: TypeAlias = Callable[..., Array]

@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "expertjax"
 ROOMS = (
     "errors",
     "typing",
+    "absent",
     "home",
     "jax_settings",
     "models",

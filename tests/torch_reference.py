@@ -1,6 +1,7 @@
 """What torch and transformers compute: sites by forward hooks, hidden, logits."""
 
 import collections
+import contextlib
 import dataclasses
 import itertools
 import re
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from expertjax.models.sites import Site
+from tests.torch_experts import is_router, watching
 
 # (torch module name of a unit, output coordinate) -> forced value.
 Forced = dict[tuple[str, int], float]
@@ -33,6 +35,8 @@ def load_torch(folder: Path, architecture: str, **options: Any) -> Any:
     options = {"dtype": "float32", "attn_implementation": "eager"} | options
     model, info = kind.from_pretrained(folder, output_loading_info=True, **options)
     assert not info["mismatched_keys"], info
+    if any(map(is_router, model.modules())):
+        model.set_experts_implementation("eager")
     return model.eval()
 
 
@@ -64,12 +68,16 @@ def run_torch(
     seen: dict[str, np.ndarray] = {}
     calls: collections.Counter[tuple[Site, str]] = collections.Counter()
     handles = []
+    inside: list[tuple[str, int]] = []  # of mixtures of experts
     for site in sites:
         for layer in range(num_layers):
             name = site.module_name(layer)
             torch_name, _, point = re.sub(r"@\d+", "", name).partition(":")
             # A model without a head has no prefix.
-            module = modules.get(torch_name) or modules[torch_name.split(".", 1)[1]]
+            module = modules.get(torch_name) or modules.get(torch_name.split(".", 1)[1])
+            if module is None or is_router(module):
+                inside.append((name, site.features))
+                continue
             hook = _at_call(calls[site, torch_name], _hook(name, forced or {}, seen))
             calls[site, torch_name] += 1  # layers that share one come in turn
             if point == "input":
@@ -77,7 +85,12 @@ def run_torch(
             else:
                 handles.append(module.register_forward_hook(hook))
     positions = np.maximum(np.cumsum(mask, axis=1) - 1, 0)
-    with torch.no_grad():
+    watch = contextlib.nullcontext()
+    if inside:
+        for name, features in inside:
+            seen[name] = np.zeros((*mask.shape, features), np.float32)
+        watch = watching(model, forcing(forced or {}), seen)
+    with torch.no_grad(), watch:
         out = model(
             input_ids=torch.tensor(tokens),
             attention_mask=torch.tensor(mask),
@@ -109,15 +122,27 @@ def _batch_major(
     return values.swapaxes(0, 1) if time_major else values.reshape(*shape, -1)
 
 
-def _hook(name: str, forced: Forced, seen: dict[str, np.ndarray]) -> Any:
-    def hook(module: Any, inputs: Any, output: Any) -> Any:
-        # A block may return its residual stream with other things.
-        rest = output[1:] if isinstance(output, tuple | list) else None
-        values = (output if rest is None else output[0]).clone()
+def forcing(forced: Forced) -> Any:
+    """What `watching` is to do: set units to values."""
+
+    def change(name: str, values: Any) -> Any:
+        values = values.clone()
         for (where, index), value in forced.items():
             if where == name:
                 values[..., index] = value
-        seen[name] = values.numpy().copy()  # some models go on in place
+        return values
+
+    return change
+
+
+def _hook(name: str, forced: Forced, seen: dict[str, np.ndarray]) -> Any:
+    change = forcing(forced)
+
+    def hook(module: Any, inputs: Any, output: Any) -> Any:
+        # A block may return its residual stream with other things.
+        rest = output[1:] if isinstance(output, tuple | list) else None
+        values = change(name, output if rest is None else output[0])
+        seen[name] = values.numpy().copy()  # some models clip in place
         return values if rest is None else (values, *rest)
 
     return hook

@@ -86,16 +86,22 @@ def experts_by_layer_and_site(
       floor_C: the AP that an expert of each concept has to reach as well.
 
     Returns:
-      A table [layers, sites] of counts: layers ascending, sites in unit order.
+      A table [layers, sites] of counts: layers ascending, sites in unit order, those
+      of a mixture's experts as one.
     """
     layer_U, layers = pd.factorize(units["layer"], sort=True)
-    site_U, sites = pd.factorize(units["site"])
+    site_U, sites = pd.factorize(kinds_of_sites(units["site"]))
     cell_U = layer_U * len(sites) + site_U
     counts = np.zeros(len(layers) * len(sites), int)
     for ap_U in with_floor(ap_CxU, floor_C):
         counts += np.bincount(cell_U[is_expert(ap_U, gamma)], minlength=len(counts))
     table = counts.reshape(len(layers), len(sites))
     return pd.DataFrame(table, index=layers, columns=sites)
+
+
+def kinds_of_sites(sites: pd.Series) -> pd.Series:
+    """The names of sites, without the numbers of experts that a mixture is made of."""
+    return sites.str.replace(r"\bexperts\.\d+\.", "experts.", regex=True)
 
 
 def max_ap_by_layer(

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from expertjax.absent import floored
 from expertjax.analysis import colearning
 from expertjax.analysis.colearning import Measure, Overlap
 from expertjax.analysis.counts import experts_per_concept, is_expert
@@ -377,11 +378,13 @@ class Expertise:
     def responses(self, units: np.ndarray) -> np.ndarray:
         """[N, K] float32 responses of some units to the whole pool.
 
+        Those that are none are as they are scored (see `absent`).
+
         Raises:
           InputError: they were not kept.
         """
         array = self.folder.source.open_responses()
-        return arrays.read(array, slice(0, array.shape[0]), units)
+        return floored(arrays.read(array, slice(0, array.shape[0]), units))
 
     def members(self, concept: str) -> tuple[np.ndarray, np.ndarray]:
         """The labelled sentences of a concept: [n] rows of the pool, [n] 1 or 0."""

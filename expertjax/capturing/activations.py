@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 from jax.sharding import Mesh
@@ -17,6 +18,7 @@ from expertjax.errors import InputError
 from expertjax.jax_settings import jax_settings
 from expertjax.models.sites import UnitTable
 from expertjax.runtime import mesh as meshes
+from expertjax.typing import Array
 
 BATCH_TOKENS = 256  # their activations are there for all layers at a time
 
@@ -41,7 +43,8 @@ def token_activations(
 
     Returns:
       a row for each text, unit and token: text (its number), unit, position, token,
-      start and end (see `concepts.spans.Span`), activation.
+      start and end (see `concepts.spans.Span`), activation (NaN where the token does
+      not reach the unit's expert).
 
     Raises:
       InputError: there is no such unit, or a text is empty or too long.
@@ -82,6 +85,8 @@ def _choose(
 def activations(prepared: Prepared, columns: np.ndarray) -> Iterator[np.ndarray]:
     """[T, U] float32 of each sentence, in their order, at the tokens that count.
 
+    NaN where a token does not reach the unit's expert.
+
     Args:
       prepared: sentences and a table of units, in small batches.
       columns: [U] the units' numbers in that table.
@@ -99,10 +104,16 @@ def _step(prepared: Prepared, columns: np.ndarray) -> Any:
     """[B * T, U]: every token as if it were a sentence."""
     return jit_forward(
         prepared,
-        lambda _: lambda z_BxTxF: z_BxTxF.reshape(-1, z_BxTxF.shape[-1]),
+        lambda _: _every_token,
         lambda output, _: prepared.table.gather(output.pooled)[:, columns],
         meshes.replicated(prepared.mesh),
     )
+
+
+def _every_token(z_BxTxF: Array, routed_BxT: Array | None = None) -> Array:
+    if routed_BxT is not None:
+        z_BxTxF = jnp.where(routed_BxT[:, :, None], z_BxTxF, jnp.nan)
+    return z_BxTxF.reshape(-1, z_BxTxF.shape[-1])
 
 
 def _table(

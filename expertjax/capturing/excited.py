@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from jax.sharding import Mesh
 
+from expertjax.absent import ABSENT, floored
 from expertjax.capturing.again import prepare_again
 from expertjax.capturing.marking import positions_and_responses
 from expertjax.checkpoints.load import Model
@@ -35,12 +36,14 @@ class _Found:
       sentence: [U, K] int32 rows of the pool, highest response first.
       response: [U, K] float32.
       scale: [U] float32: the largest magnitude over the whole pool.
+      floor: [U] float32: the lowest, with what is `ABSENT` as it is scored.
     """
 
     units: np.ndarray
     sentence: np.ndarray
     response: np.ndarray
     scale: np.ndarray
+    floor: np.ndarray
 
 
 @jax_settings()
@@ -52,7 +55,8 @@ def write_excited(
     The experts are the units of `experts.parquet`; their sentences are those of the
     whole pool. A row is a unit, a rank from 1, a sentence, its response, and the
     token at which the unit is maximal: `start` and `end` (characters of the text; -1
-    where the token is special or stands for none of them) and `token`.
+    where the token is special or stands for none of them) and `token`. Where no token
+    reaches the unit's expert, there is none, and the response is as it is scored.
 
     The model runs over the distinct sentences once more. What it gives has to be what
     is stored, up to rounding. All processes of a job call this and share the work.
@@ -88,7 +92,10 @@ def _marked(
     positions_UxK, again_UxK = positions_and_responses(prepared, columns, which_UxK)
     _check_responses(folder, found, again_UxK)
     texts = list(prepared.pool.concepts.sentences)
-    return _spans(model.tokenizer, texts, which_UxK, positions_UxK)
+    spans = _spans(model.tokenizer, texts, which_UxK, positions_UxK)
+    is_absent = ((found.response == ABSENT) | (again_UxK == ABSENT)).ravel()
+    none = Span(*NOWHERE, "")
+    return [none if gone else s for s, gone in zip(spans, is_absent, strict=True)]
 
 
 def _is_there(folder: ResultFolder, units: np.ndarray, k: int) -> bool:
@@ -109,15 +116,18 @@ def _most_exciting(folder: ResultFolder, units: np.ndarray, k: int) -> _Found:
     sentence = np.full((len(units), k), -1, np.int32)
     response = np.full((len(units), k), -np.inf, np.float32)
     scale = np.zeros(len(units), np.float32)
+    floor = np.full(len(units), -np.inf, np.float32)
     for start in processes.share(range(0, len(units), width)):
         some = slice(start, start + width)
         x_NxU = arrays.read(array, slice(0, num_sentences), units[some])
-        scale[some] = np.abs(x_NxU).max(0)
+        is_there = x_NxU != ABSENT
+        scale[some] = np.abs(x_NxU).max(0, where=is_there, initial=0)
+        floor[some] = floored(x_NxU).min(0)
         for i, x_N in enumerate(x_NxU.T, start):
             sentence[i] = _highest(x_N, k)
             response[i] = x_N[sentence[i]]
-    sentence, response, scale = map(processes.largest, (sentence, response, scale))
-    return _Found(units, sentence, response, scale)
+    found = (sentence, response, scale, floor)
+    return _Found(units, *map(processes.largest, found))
 
 
 def _highest(x_N: np.ndarray, k: int) -> np.ndarray:
@@ -132,7 +142,10 @@ def _check_responses(
     """Raises InputError where the model does not respond as it did."""
     dtype = folder.read_run()["capture"]["compute_dtype"]
     allowed_Ux1 = _TOLERANCE[dtype] * found.scale[:, None] + _TINY
-    wrong = np.argwhere(~(np.abs(again_UxK - found.response) <= allowed_Ux1))
+    # Where two experts are all but equal, rounding decides which one a token reaches.
+    is_other_expert = (again_UxK == ABSENT) != (found.response == ABSENT)
+    is_right = np.abs(again_UxK - found.response) <= allowed_Ux1
+    wrong = np.argwhere(~(is_right | is_other_expert))
     if len(wrong):
         unit, rank = wrong[0]
         raise InputError(
@@ -167,12 +180,14 @@ def _spans(
 
 def _table(found: _Found, spans: list[Span]) -> pd.DataFrame:
     num_units, k = found.sentence.shape
+    is_absent = found.response == ABSENT
+    response = np.where(is_absent, found.floor[:, None], found.response)
     table = pd.DataFrame(
         {
             "unit": np.repeat(found.units, k).astype(np.int32),
             "rank": np.tile(np.arange(1, k + 1, dtype=np.int32), num_units),
             "sentence": found.sentence.ravel(),
-            "response": found.response.ravel(),
+            "response": response.ravel(),
         }
     )
     columns = pd.DataFrame(spans, columns=list(Span._fields))

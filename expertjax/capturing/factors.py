@@ -118,6 +118,10 @@ def _products(
 
 
 def _where_it_responds(pooling: str, own_T: np.ndarray, product_T: np.ndarray) -> float:
+    is_there_T = ~np.isnan(own_T)  # the token reaches the unit's expert
+    if not (is_there_T[-1] if pooling == "last" else is_there_T.any()):
+        return 0.0
+    own_T, product_T = own_T[is_there_T], product_T[is_there_T]
     if pooling == "max":
         return float(product_T[np.argmax(own_T)])
     return float(product_T[-1] if pooling == "last" else np.mean(product_T))

@@ -66,10 +66,10 @@ def _marked_step(prepared: Prepared, columns: np.ndarray) -> Any:
     As one array: as two, they take 60% longer to compile on CPUs.
     """
 
-    def pool(mask_BxT: Array, z_BxTxF: Array) -> Array:
+    def pool(mask_BxT: Array, *z: Array) -> Array:
         pooling = prepared.settings.pooling
-        response_BxF = pool_tokens(pooling, mask_BxT, z_BxTxF)
-        position_BxF = marked_token(pooling, mask_BxT, z_BxTxF)
+        response_BxF = pool_tokens(pooling, mask_BxT, *z)
+        position_BxF = marked_token(pooling, mask_BxT, *z)
         return jnp.concatenate([response_BxF, position_BxF.astype(jnp.float32)])
 
     return jit_forward(

@@ -7,7 +7,7 @@ import numpy as np
 from jax.sharding import Mesh
 from tqdm import tqdm
 
-from expertjax.capturing.again import prepare_again
+from expertjax.capturing.again import captured_units, prepare_again
 from expertjax.capturing.pooling import token_moments
 from expertjax.capturing.prepare import Prepared
 from expertjax.capturing.steps import Steps, jit_forward
@@ -15,6 +15,7 @@ from expertjax.checkpoints.load import Model, params_digest
 from expertjax.errors import InputError
 from expertjax.jax_settings import jax_settings
 from expertjax.models.family import Output
+from expertjax.models.sites import UnitTable
 from expertjax.models.unit_moments import UnitMoments
 from expertjax.runtime import mesh as meshes
 from expertjax.runtime import stopping
@@ -46,11 +47,12 @@ def unit_moments(
 
     Raises:
       InputError: see `require_sentences`; or the model or its tokenizer is not that
-        of the result.
+        of the result; or a unit is an expert's, and not there at every token.
       Stopped: SIGTERM has arrived.
     """
     require_sentences(folder)
     _check_weights(folder, model)
+    _check_every_token(folder, captured_units(folder, model), units)
     mesh = mesh or meshes.make_mesh()
     order = np.argsort(rows, kind="stable")  # as they stand in the pool, by length
     prepared, columns = prepare_again(
@@ -91,6 +93,20 @@ def _check_weights(folder: ResultFolder, model: Model) -> None:
             f"{folder.path}: is the result of {capture['model']}, whose weights (or "
             f"dtype) are not those of {model.path}"
         )
+
+
+def _check_every_token(
+    folder: ResultFolder, table: UnitTable, units: np.ndarray
+) -> None:
+    routed = {site.name for site in table.recorded if site.is_routed}
+    for unit, site in zip(units.tolist(), table.site[units].tolist(), strict=True):
+        if site in routed:
+            raise InputError(
+                f"{folder.path}: gaussian and transport need what units do at every "
+                f"token, but unit {unit} ({site}) is there only at tokens that are "
+                "routed to its expert; choose another edit, or other sites in "
+                "find_experts"
+            )
 
 
 def _moments_step(prepared: Prepared, columns: np.ndarray) -> Any:

@@ -5,12 +5,18 @@ from typing import Literal
 
 import jax.numpy as jnp
 
+from expertjax.absent import ABSENT
 from expertjax.typing import Array, PoolFn
 
 Pooling = Literal["max", "mean", "last"]
 
 
-def pool_tokens(pooling: Pooling, mask_BxT: Array, z_BxTxF: Array) -> Array:
+def pool_tokens(
+    pooling: Pooling,
+    mask_BxT: Array,
+    z_BxTxF: Array,
+    routed_BxT: Array | None = None,
+) -> Array:
     """Pools over the tokens that the mask counts.
 
     The maximum is that of Suau et al. (2020) and of the reference; the mean that
@@ -20,10 +26,27 @@ def pool_tokens(pooling: Pooling, mask_BxT: Array, z_BxTxF: Array) -> Array:
       pooling: "max", "mean" or "last" (the last counted token).
       mask_BxT: bool; at least one token of each row counts.
       z_BxTxF: activations.
+      routed_BxT: bool, of an expert's units: "max" and "mean" are over the tokens that
+        reach it. None is all.
 
     Returns:
-      [B, F] float32; NaN where "max" or "mean" meets one.
+      [B, F] float32; NaN where "max" or "mean" meets one; `ABSENT` where no token, or
+      not the last one, reaches the expert.
     """
+    if routed_BxT is None:
+        return _pool(pooling, mask_BxT, z_BxTxF)
+    there_BxT = mask_BxT & routed_BxT
+    if pooling == "last":
+        last_Bx1 = _last(mask_BxT)[:, None]
+        reached_Bx1 = jnp.take_along_axis(routed_BxT, last_Bx1, axis=1)
+        pooled_BxF = _pool(pooling, mask_BxT, z_BxTxF)
+    else:
+        reached_Bx1 = there_BxT.any(1, keepdims=True)
+        pooled_BxF = _pool(pooling, there_BxT, z_BxTxF)
+    return jnp.where(reached_Bx1, pooled_BxF, ABSENT)
+
+
+def _pool(pooling: Pooling, mask_BxT: Array, z_BxTxF: Array) -> Array:
     mask_BxTx1 = mask_BxT[:, :, None]
     if pooling == "max":
         top_BxF = jnp.max(z_BxTxF, 1, where=mask_BxTx1, initial=-jnp.inf)
@@ -34,11 +57,15 @@ def pool_tokens(pooling: Pooling, mask_BxT: Array, z_BxTxF: Array) -> Array:
         z_BxTxF = z_BxTxF.astype(jnp.float32)
         return jnp.mean(z_BxTxF, 1, where=mask_BxTx1)
     if pooling == "last":
-        length = mask_BxT.shape[1]
-        last_B = length - 1 - jnp.argmax(mask_BxT[:, ::-1], axis=1)
-        last = jnp.take_along_axis(z_BxTxF, last_B[:, None, None], axis=1)
+        last_Bx1x1 = _last(mask_BxT)[:, None, None]
+        last = jnp.take_along_axis(z_BxTxF, last_Bx1x1, axis=1)
         return last[:, 0].astype(jnp.float32)
     raise ValueError(f"unknown pooling {pooling!r}")
+
+
+def _last(mask_BxT: Array) -> Array:
+    """[B] the last token that the mask counts."""
+    return mask_BxT.shape[1] - 1 - jnp.argmax(mask_BxT[:, ::-1], axis=1)
 
 
 def token_moments(mask_BxT: Array, z_BxTxF: Array) -> Array:
@@ -61,45 +88,66 @@ def token_moments(mask_BxT: Array, z_BxTxF: Array) -> Array:
     return jnp.stack([mean_Bx1xF[:, 0], variance_BxF])
 
 
-def pool_every_token(z_BxTxF: Array) -> Array:
+def pool_every_token(z_BxTxF: Array, routed_BxT: Array | None = None) -> Array:
     """The maximum over all tokens: one pass over them, where `pool_tokens` takes three.
 
     Args:
       z_BxTxF: activations.
+      routed_BxT: see `pool_tokens`.
 
     Returns:
       [B, F] float32; on CPUs, NaN is passed over.
     """
-    return jnp.max(z_BxTxF, 1).astype(jnp.float32)
+    if routed_BxT is None:
+        return jnp.max(z_BxTxF, 1).astype(jnp.float32)
+    there_BxTx1 = routed_BxT[:, :, None]
+    top_BxF = jnp.max(z_BxTxF, 1, where=there_BxTx1, initial=-jnp.inf)
+    return jnp.where(there_BxTx1.any(1), top_BxF.astype(jnp.float32), ABSENT)
 
 
-def first_token(mask_BxT: Array, z_BxTxF: Array) -> Array:
+def first_token(
+    mask_BxT: Array, z_BxTxF: Array, routed_BxT: Array | None = None
+) -> Array:
     """The activation at the first token that the mask counts.
 
     Args:
       mask_BxT: bool; at least one token of each row counts.
       z_BxTxF: activations.
+      routed_BxT: see `pool_tokens`.
 
     Returns:
-      [B, F] float32.
+      [B, F] float32; `ABSENT` where that token does not reach the unit's expert.
     """
-    first_Bx1x1 = jnp.argmax(mask_BxT, axis=1)[:, None, None]
-    return jnp.take_along_axis(z_BxTxF, first_Bx1x1, axis=1)[:, 0].astype(jnp.float32)
+    first_Bx1 = jnp.argmax(mask_BxT, axis=1)[:, None]
+    first = jnp.take_along_axis(z_BxTxF, first_Bx1[:, :, None], axis=1)[:, 0]
+    if routed_BxT is None:
+        return first.astype(jnp.float32)
+    reached_Bx1 = jnp.take_along_axis(routed_BxT, first_Bx1, axis=1)
+    return jnp.where(reached_Bx1, first.astype(jnp.float32), ABSENT)
 
 
-def first_of_all(z_BxTxF: Array) -> Array:
+def first_of_all(z_BxTxF: Array, routed_BxT: Array | None = None) -> Array:
     """The same where every token counts: a slice.
 
     Args:
       z_BxTxF: activations.
+      routed_BxT: see `pool_tokens`.
 
     Returns:
       [B, F] float32.
     """
-    return z_BxTxF[:, 0].astype(jnp.float32)
+    first_BxF = z_BxTxF[:, 0].astype(jnp.float32)
+    if routed_BxT is None:
+        return first_BxF
+    return jnp.where(routed_BxT[:, :1], first_BxF, ABSENT)
 
 
-def marked_token(pooling: Pooling, mask_BxT: Array, z_BxTxF: Array) -> Array:
+def marked_token(
+    pooling: Pooling,
+    mask_BxT: Array,
+    z_BxTxF: Array,
+    routed_BxT: Array | None = None,
+) -> Array:
     """The token that stands for a response: where the activation is highest.
 
     Of "last", it is the last counted token, whose activation is the response.
@@ -108,10 +156,11 @@ def marked_token(pooling: Pooling, mask_BxT: Array, z_BxTxF: Array) -> Array:
       pooling: as of `pool_tokens`.
       mask_BxT: likewise.
       z_BxTxF: likewise.
+      routed_BxT: likewise.
 
     Returns:
       [B, F] int32 positions; the first one of several equal ones, and T where all
-      activations are NaN.
+      activations are NaN or none reaches the expert.
     """
     length = mask_BxT.shape[1]
     position_Tx1 = jnp.arange(length, dtype=jnp.int32)[:, None]
@@ -119,6 +168,8 @@ def marked_token(pooling: Pooling, mask_BxT: Array, z_BxTxF: Array) -> Array:
     if pooling == "last":
         last_Bx1 = jnp.where(is_counted_BxTx1, position_Tx1, -1).max(1)
         return jnp.broadcast_to(last_Bx1, (len(last_Bx1), z_BxTxF.shape[2]))
+    if routed_BxT is not None:
+        is_counted_BxTx1 &= routed_BxT[:, :, None]
     # Two vectorised reductions; on CPUs, XLA's argmax is none.
     top_Bx1xF = jnp.max(
         z_BxTxF, 1, where=is_counted_BxTx1, initial=-jnp.inf, keepdims=True

@@ -1,7 +1,9 @@
 """Refusing responses that are not finite, or not in the dtype of the store."""
 
+import jax.numpy as jnp
 import numpy as np
 
+from expertjax.absent import narrowed
 from expertjax.concepts.tokens import TokenizedPool
 from expertjax.errors import InputError
 from expertjax.models.sites import UnitTable
@@ -45,7 +47,7 @@ def check_finite(
             "narrow"
         )
     with np.errstate(over="ignore"):
-        fits = np.isfinite(responses_BxU.astype(dtype))
+        fits = np.isfinite(np.asarray(narrowed(jnp.asarray(responses_BxU), dtype)))
     if not fits.all():
         raise InputError(
             f"--store_dtype={dtype}: {describe(~fits)}, which does not fit; use float32"

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from expertjax.absent import ABSENT, narrowed
 from expertjax.capturing.batches import Batch
 from expertjax.capturing.pooling import (
     first_of_all,
@@ -152,7 +153,7 @@ def _responses(
     """[B, U], filled up to a multiple of the `model` axis."""
     filler = -prepared.table.num_units % meshes.model_size(prepared.mesh)
     responses_BxU = prepared.table.gather(pooled)
-    return jnp.pad(responses_BxU, ((0, 0), (0, filler))).astype(dtype)
+    return narrowed(jnp.pad(responses_BxU, ((0, 0), (0, filler))), dtype)
 
 
 def _response_step(prepared: Prepared) -> Any:
@@ -168,7 +169,7 @@ def _response_step(prepared: Prepared) -> Any:
         pool = pool_every_token if repeats else plain
         first = first_of_all if repeats else functools.partial(first_token, mask_BxT)
         # [2, B, F], so that sentences stay with their devices.
-        return lambda z_BxTxF: jnp.stack([pool(z_BxTxF), first(z_BxTxF)])
+        return lambda *z: jnp.stack([pool(*z), first(*z)])
 
     def finish(output: Output, counted_B: Array) -> tuple[Array, Array, Array]:
         pooled = output.pooled
@@ -182,8 +183,9 @@ def _response_step(prepared: Prepared) -> Any:
         at_first_1xU = jnp.zeros((1, responses_BxU.shape[1]), jnp.int32)
         if takes_maximum:
             is_first_BxU = _responses(prepared, first, float32) >= responses_BxU
+            is_first_BxU &= responses_BxU != ABSENT
             at_first_1xU = (is_first_BxU & counted_B[:, None]).sum(0, keepdims=True)
-        responses_BxU = responses_BxU.astype(prepared.dtype)
+        responses_BxU = narrowed(responses_BxU, prepared.dtype)
         is_finite = jnp.isfinite(responses_BxU).all()
         if repeats:
             # A NaN that the maximum passes over has come here through the residual

@@ -19,6 +19,7 @@ from expertjax.checkpoints.digest import params_digest
 from expertjax.checkpoints.ends import end_tokens
 from expertjax.checkpoints.find import checkpoint_name, find_checkpoint
 from expertjax.checkpoints.formats import GENERATION, open_checkpoint
+from expertjax.checkpoints.fused import FusedSource
 from expertjax.checkpoints.json_file import write_json
 from expertjax.checkpoints.tokenizer import load_tokenizer, save_tokenizer
 from expertjax.errors import InputError
@@ -158,6 +159,8 @@ def load_model(
     keys = list(source.shapes) if mark is None else mark["keys"]
     family, config = read_config(attributes, keys, config_name)
     graphdef, abstract = abstract_module(family, config, dtype)
+    if mark is None and family.fused:
+        source = FusedSource(source, family)
     if mark is None and (differing := rules.untied(family, source, abstract)):
         _warn_of_untied(source.name, *differing[0])
         attributes = attributes | {"tie_word_embeddings": False}

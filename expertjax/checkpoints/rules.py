@@ -147,7 +147,7 @@ def export_params(family: Family, state: nnx.State) -> dict[str, np.ndarray]:
     tensors = {}
     for key, layer, rule, variable in _exported(family, state):
         value = np.asarray(variable[...] if layer is None else variable[...][layer])
-        tensors[key] = np.ascontiguousarray(value.T if rule.transpose else value)
+        tensors[key] = np.ascontiguousarray(_turned(value) if rule.transpose else value)
     return tensors
 
 
@@ -250,7 +250,7 @@ def _check(
             problems.append(f"{path} has no layer(s) {_list(extra)} in this config")
         shape = wanted[path][1:] if stacked else wanted[path]
         for key, rule in parts.values():
-            expected = shape[::-1] if rule.transpose else shape
+            expected = (*shape[:-2], *shape[:-3:-1]) if rule.transpose else shape
             if given[key] != expected:
                 problems.append(
                     f"tensor {key!r} has shape {given[key]}, expected {expected}"
@@ -287,8 +287,13 @@ def _read(
     for layer, (key, rule) in parts.items():
         tensor = source.read(key)
         target = value if layer is None else value[layer]
-        target[...] = tensor.T if rule.transpose else tensor
+        target[...] = _turned(tensor) if rule.transpose else tensor
     return value
+
+
+def _turned(tensor: np.ndarray) -> np.ndarray:
+    """[.., out, in] <-> [.., in, out]."""
+    return np.swapaxes(tensor, -1, -2)
 
 
 def _zeros(shape: tuple[int, ...], dtype: Any) -> np.ndarray:

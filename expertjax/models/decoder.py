@@ -22,6 +22,7 @@ from expertjax.models.attention import (
 )
 from expertjax.models.decoder_config import DecoderConfig
 from expertjax.models.edits import PLAIN, Probe, Tap
+from expertjax.models.experts import RoutedMLP
 from expertjax.models.family import Output
 from expertjax.models.layers import activation, at_layer, scan_blocks, stack_blocks
 from expertjax.typing import Array
@@ -90,10 +91,10 @@ class Attention(nnx.Module):
         """[B, T, D]: what attention adds to the residual stream."""
         config = self.config
         q, k, v = self._project(x_BxTxD, tap)
-        if config.qkv_clip is not None:
-            q, k, v = (_clip(z, config.qkv_clip) for z in (q, k, v))
         if config.qk_norm == "all":
             q, k = self.q_norm(q), self.k_norm(k)
+        if config.qkv_clip is not None:
+            q, k, v = (_clip(z, config.qkv_clip) for z in (q, k, v))
         q = split_heads(q, config.num_heads)
         k, v = (split_heads(z, config.num_kv_heads) for z in (k, v))
         if config.qk_norm in ("head", "each"):
@@ -164,13 +165,22 @@ class MLP(nnx.Module):
         return tap(names.down, self.down_proj(hidden))
 
 
+def _mlp(config: DecoderConfig, rngs: nnx.Rngs, dtype: Any) -> nnx.Module:
+    experts = config.experts
+    if experts is None:
+        return MLP(config, rngs, dtype)
+    beside = config.shared_expert
+    shared = None if beside is None else MLP(beside, rngs, dtype)
+    return RoutedMLP(experts, config.width, config.activation, shared, rngs, dtype)
+
+
 class Block(nnx.Module):
     """Attention and MLP with their norms; see `decoder_config.Norms`."""
 
     def __init__(self, config: DecoderConfig, rngs: nnx.Rngs, dtype: Any) -> None:
         self.config = config
         self.attention = Attention(config, rngs, dtype)
-        self.mlp = MLP(config, rngs, dtype)
+        self.mlp = _mlp(config, rngs, dtype)
         if config.norms == "parallel":
             self.attention_side_norm = config.norm(config.width)
             self.mlp_side_norm = config.norm(config.width)

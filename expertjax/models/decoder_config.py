@@ -8,6 +8,7 @@ from flax import nnx
 
 from expertjax.models.configs import ConfigReader
 from expertjax.models.decoder_names import LLAMA, Names
+from expertjax.models.experts import ExpertsConfig
 from expertjax.models.layers import ACTIVATIONS, LayerNorm, RMSNorm
 from expertjax.models.rotary import RotaryConfig
 
@@ -66,6 +67,7 @@ class DecoderConfig:
     qkv_clip: float | None = None  # beyond which all three are cut off
     gated: bool = True  # or the MLP is down(activation(up(x)))
     fused_gates: bool = False  # gate and up are one linear layer
+    experts: ExpertsConfig | None = None  # in place of the MLP
     # Over all heads at once, or each head, with one scale or "each" with its own.
     qk_norm: Literal["all", "head", "each", None] = None
     query_scale: float | None = None  # K ** -0.5 unless given
@@ -89,6 +91,17 @@ class DecoderConfig:
     def has_post_norms(self) -> bool:
         """Are there norms on what attention and MLP add?"""
         return self.norms in ("post", "both")
+
+    @property
+    def shared_expert(self) -> "DecoderConfig | None":
+        """The MLP beside the experts as one of these; None if there is none."""
+        experts = self.experts
+        if experts is None or experts.shared_width is None:
+            return None
+        parts = {n: f"{experts.shared}.{n}_proj" for n in ("gate", "up", "down")}
+        names = dataclasses.replace(self.names, **parts)
+        width = experts.shared_width
+        return dataclasses.replace(self, experts=None, mlp_width=width, names=names)
 
     @property
     def max_positions(self) -> int | None:

@@ -30,6 +30,7 @@ def decoder_family(
     norms: Mapping[str, str] = PRE_NORMS,
     names: Names = LLAMA,
     ignored: tuple[str, ...] = ("self_attn.rotary_emb.inv_freq",),
+    more_rules: tuple[KeyRule, ...] = (),
     **options: Any,
 ) -> Family:
     """What a family says of itself, where it is an option of the shared decoder.
@@ -41,6 +42,7 @@ def decoder_family(
       norms: Hugging Face's name of each of the block's norms -> ours.
       names: of all other modules.
       ignored: tensors of the block that old checkpoints carry along.
+      more_rules: of what is not in every decoder.
       **options: more of what `Family` has.
     """
     return Family(
@@ -52,7 +54,7 @@ def decoder_family(
         sites=decoder_sites,
         readout=decoder_readout,
         prefix=names.prefix,
-        rules=decoder_rules(norms, names),
+        rules=(*decoder_rules(norms, names), *more_rules),
         ignored=tuple(names.blocks + key for key in ignored),
         **options,
     )
@@ -60,17 +62,26 @@ def decoder_family(
 
 def decoder_sites(config: DecoderConfig) -> tuple[Site, ...]:
     """The sites of one block."""
-    d, f, names = config.width, config.mlp_width, config.names
+    d, names, experts = config.width, config.names, config.experts
     q, kv = (n * config.head_width for n in (config.num_heads, config.num_kv_heads))
     first = {names.q: q, names.k: kv, names.v: kv}
     if config.qkv != "apart":
         first = {names.qkv: q + 2 * kv}
     out = {f"{names.out}:input": q, names.out: d}
+    mlp = _mlp_widths(config)
+    if experts is not None:
+        mlp, shared = experts.widths(d), config.shared_expert
+        if shared is not None:
+            mlp = _mlp_widths(shared) | mlp | {f"{experts.shared}_gate": 1}
+    return sites_of(names.blocks, first | out | mlp | {":residual": d})
+
+
+def _mlp_widths(config: DecoderConfig) -> dict[str, int]:
+    f, names = config.mlp_width, config.names
     before = dict.fromkeys(_before_bend(config), f)
     if config.fused_gates:
         before = {names.gate_up: 2 * f}
-    down = {f"{names.down}:input": f, names.down: d, ":residual": d}
-    return sites_of(names.blocks, first | out | before | down)
+    return before | {f"{names.down}:input": f, names.down: config.width}
 
 
 def _before_bend(config: DecoderConfig) -> tuple[str, ...]:
@@ -83,31 +94,38 @@ def _before_bend(config: DecoderConfig) -> tuple[str, ...]:
 
 def decoder_readout(config: DecoderConfig) -> Readout:
     """How units reach the logits directly, up to the bend of a soft-cap."""
-    names, post = config.names, config.has_post_norms
-    before = _before_bend(config)
+    attention = Branch(
+        config.names.out,
+        "blocks.attention.o_proj.kernel",
+        norms=("blocks.attention_post_norm",) if config.has_post_norms else (),
+        scale=config.residual_scale,
+    )
+    mlp: tuple[Branch, ...] = (_mlp_branch(config, "blocks.mlp"),)
+    if config.experts is not None:
+        shared = config.shared_expert
+        mlp = config.experts.branches(config.residual_scale)
+        if shared is not None:
+            mlp += (_mlp_branch(shared, "blocks.mlp.shared"),)
     return Readout(
-        branches=(
-            Branch(
-                names.out,
-                "blocks.attention.o_proj.kernel",
-                norms=("blocks.attention_post_norm",) if post else (),
-                scale=config.residual_scale,
-            ),
-            Branch(
-                names.down,
-                "blocks.mlp.down_proj.kernel",
-                hidden="" if config.gated else names.up,
-                gates=before if config.gated else (),
-                norms=("blocks.mlp_post_norm",) if post else (),
-                scale=config.residual_scale,
-            ),
-        ),
+        branches=(attention, *mlp),
         unembedding="embed.embedding" if config.tie_embeddings else "lm_head.kernel",
         last=("norm",),
         centred=config.norm_kind == "layer",
         plus_one=config.norm_plus_one,
         scaled=config.norm_scale,
         scale=config.logits_scale,
+    )
+
+
+def _mlp_branch(config: DecoderConfig, path: str) -> Branch:
+    names = config.names
+    return Branch(
+        names.down,
+        f"{path}.down_proj.kernel",
+        hidden="" if config.gated else names.up,
+        gates=_before_bend(config) if config.gated else (),
+        norms=("blocks.mlp_post_norm",) if config.has_post_norms else (),
+        scale=config.residual_scale,
     )
 
 

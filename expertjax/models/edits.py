@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from expertjax.models.routing import Routing
 from expertjax.models.sites import Site, UnitTable
 from expertjax.typing import Array, PoolFn
 
@@ -15,7 +16,7 @@ from expertjax.typing import Array, PoolFn
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Edit:
-    """z <- scale * z + shift, for every unit at every token.
+    """z <- scale * z + shift, for every unit at every token that reaches it.
 
     All published interventions on units are of this form: forcing a value v is
     (0, v), ablation (0, 0), damping (alpha, 0). A pytree, so that an edit with
@@ -132,7 +133,7 @@ class Probe(NamedTuple):
 
     Attributes:
       edit: affine changes, or None.
-      pool: reduces [B, T, F] to [B, F]; None records nothing.
+      pool: reduces [B, T, F] to [B, F], see `PoolFn`; None records nothing.
       record: names of the sites to pool.
       cache: keys and values of earlier tokens, or None.
       depth: layers to run, where what comes above them is of no interest; None runs
@@ -183,6 +184,42 @@ class Tap:
         if pool is not None and site in record:
             self.recorded[site] = pool(z_BxTxF)
         return z_BxTxF
+
+    def routed(self, sites: str, z_RxF: Array, routing: Routing) -> Array:
+        """The same for outputs of experts, which are there at some tokens only.
+
+        Args:
+          sites: their name, with `{expert}` where the number stands.
+          z_RxF: outputs, a row for each pair of token and expert.
+          routing: which these are.
+        """
+        edit, pool, record, *_ = self._probe
+        names = [sites.format(expert=e) for e in range(len(routing.sizes))]
+        if edit is not None and names[0] in edit.scale:
+            sentence_R = routing.token // routing.shape[1]
+
+            def of_rows(part: Mapping[str, Array]) -> Array:
+                values = jnp.stack([part[name] for name in names])
+                if values.ndim == 2:
+                    return values[routing.expert]
+                choice = self._probe.choice
+                which = sentence_R if choice is None else choice[sentence_R]
+                return values[routing.expert, which]
+
+            z_RxF = (of_rows(edit.scale) * z_RxF + of_rows(edit.shift)).astype(
+                z_RxF.dtype
+            )
+        recorded = [e for e, name in enumerate(names) if name in record]
+        if pool is not None and recorded:
+
+            def of_expert(row_BxT: Array) -> Array:
+                z_BxTxF = z_RxF.at[row_BxT].get(mode="fill", fill_value=0)
+                return pool(z_BxTxF, row_BxT < len(z_RxF))
+
+            # One after the other, so that only one stands beside all tokens.
+            pooled = jax.lax.map(of_expert, routing.rows()[np.array(recorded)])
+            self.recorded |= {names[e]: pooled[i] for i, e in enumerate(recorded)}
+        return z_RxF
 
     def remember(self, k_BxTxGxK: Array, v_BxTxGxK: Array) -> tuple[Array, Array]:
         """The keys and values to attend to: these, and those of the cache."""

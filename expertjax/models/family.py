@@ -53,6 +53,20 @@ class KeyRule:
 
 
 @dataclasses.dataclass(frozen=True)
+class Fused:
+    """A tensor that checkpoints may hold in parts, a part or several per expert.
+
+    Attributes:
+      key: of the whole tensor, [E, out, in], with `{layer}`.
+      parts: keys of [out, in] tensors with `{layer}` and `{expert}`, whose outputs
+        stand side by side.
+    """
+
+    key: str
+    parts: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
 class Family:
     """One file of this room each: config, module, key table, sites.
 
@@ -73,6 +87,7 @@ class Family:
       readout: config -> how units reach the logits directly; of causal families, and
         asked of configs with an output layer only.
       ignored: keys of tensors that our module has no use for.
+      fused: tensors that checkpoints may hold in parts.
       renamed: (ending of a key in old checkpoints, ending of today).
       copies_alike: padding that copies a token, at its position, computes what the
         token does (see `Inputs.repeating`). Not so where a token's place is its index
@@ -88,6 +103,7 @@ class Family:
     rules: tuple[KeyRule, ...]
     prefix: str = ""
     ignored: tuple[str, ...] = ()
+    fused: tuple[Fused, ...] = ()
     renamed: tuple[tuple[str, str], ...] = ()
     copies_alike: bool = True
     task_prefix: str = ""

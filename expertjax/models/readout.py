@@ -37,6 +37,8 @@ class Branch:
         that of the other factor. A site may hold several, one after the other.
       norms: paths of the norms between this layer's output and the end of the block.
       scale: of what is added.
+      expert: of a mixture, whose kernel is [L, E, F, D]; None if it is none. The
+        router's weight, which is positive and another at each token, is left out.
     """
 
     output: str
@@ -45,6 +47,7 @@ class Branch:
     gates: tuple[str, ...] = ()
     norms: tuple[str, ...] = ()
     scale: float = 1.0
+    expert: int | None = None
 
     @property
     def rows(self) -> tuple[str, ...]:
@@ -127,6 +130,8 @@ def direct_effects(
     """
     branch = readout.branch_of(site)
     kernel_LxFxD = params[(branch or readout.branches[0]).kernel]
+    if branch is not None and branch.expert is not None:
+        kernel_LxFxD = kernel_LxFxD[:, branch.expert]
     num_layers, width, features = kernel_LxFxD.shape
     if branch is None or site == branch.output:
         x_KxD = jax.nn.one_hot(index_K, features)

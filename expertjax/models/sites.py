@@ -28,6 +28,9 @@ class Site:
     not the same, so there the name has the layer too, behind an @:
     `albert.encoder.albert_layer_groups.0@3.albert_layers.0.ffn` is the module
     without `@3`, when it computes layer 3.
+
+    The experts of a mixture are parts of one parameter. Their sites have its name with
+    the expert's number: `mlp.experts.5.down_proj` is `mlp.experts.down_proj[5]`.
     """
 
     name: str  # within the block, e.g. "mlp.c_fc"
@@ -39,6 +42,11 @@ class Site:
     def is_linear(self) -> bool:
         """Is it a linear layer's output, and so a site by default?"""
         return ":" not in self.name
+
+    @property
+    def is_routed(self) -> bool:
+        """Is it an expert's, with units only at tokens that are routed there?"""
+        return re.search(r"\bexperts\.\d+\.", self.name) is not None
 
     def module_name(self, layer: int) -> str:
         """The Hugging Face torch module of this site in one layer."""

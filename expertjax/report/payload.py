@@ -314,7 +314,8 @@ def _layers(data: ReportData) -> dict[str, Any]:
         flat = table.to_numpy().ravel()
         at = np.flatnonzero(flat)
         cells.append([at.tolist(), flat[at].tolist()])
-    per_cell = data.units.groupby(["layer", "site"]).size()
+    kinds = counts.kinds_of_sites(data.units["site"])
+    per_cell = data.units.groupby(["layer", kinds]).size()
     return {
         "layers": [int(layer) for layer in table.index],
         "sites": [str(site) for site in table.columns],

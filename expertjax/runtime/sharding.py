@@ -21,6 +21,7 @@ _BACK = (
 # Pattern on the path -> axes, the first that the devices divide is split. Never the
 # layers' axis, which the scan goes along. The first pattern that matches counts.
 RULES: tuple[tuple[str, tuple[int, ...]], ...] = (
+    (r"experts\..*kernel$", (-3, -1, -2)),  # [L, E, in, out]: whole experts
     (_BACK, (-2, -1)),  # [L, in, out]
     (r"kernel$", (-1, -2)),
     (r"embedding$", (-2, -1)),  # [V, D]

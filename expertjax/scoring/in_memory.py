@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from jax.sharding import Mesh
 
+from expertjax.absent import widened
 from expertjax.concepts.pool import Membership
 from expertjax.errors import InputError
 from expertjax.runtime import processes, stopping
@@ -74,7 +75,7 @@ def score_in_memory(
                 is_new = first_concept[rows] >= concepts.start
                 x_NxU = capture(rows, is_new, (group, len(groups)))
                 for mark, (start, stop) in blocks:
-                    block = x_NxU[:, start:stop].astype(np.float32)
+                    block = widened(x_NxU[:, start:stop])
                     scoring.add(targets, part, mark, start, stop, block)
                     stopping.check_alone()
                 del x_NxU  # before the next group's are made

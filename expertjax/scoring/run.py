@@ -9,6 +9,7 @@ import pandas as pd
 import tensorstore as ts
 from jax.sharding import Mesh
 
+from expertjax.absent import floored
 from expertjax.concepts.pool import Membership
 from expertjax.runtime import processes
 from expertjax.scoring import labels, null
@@ -173,6 +174,7 @@ class Scoring:
         x_NxU: np.ndarray,
     ) -> None:
         """Scores units start to stop for the concepts of a part, and writes that."""
+        x_NxU = floored(x_NxU)
         scores = part.scorers[""](x_NxU)
         if HELD_OUT in part.scorers:
             scores[HELD_OUT] = part.scorers[HELD_OUT](x_NxU)["ap"]

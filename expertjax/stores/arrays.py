@@ -14,6 +14,7 @@ import ml_dtypes
 import numpy as np
 import tensorstore as ts
 
+from expertjax.absent import widened
 from expertjax.errors import InputError
 from expertjax.stores import paths
 
@@ -141,7 +142,7 @@ class Reading:
         """The part, float32; raises as `read` does."""
         advice = "remove the model's result folder and run again"
         try:
-            part = np.asarray(self.future.result()).astype(np.float32, copy=False)
+            part = widened(np.asarray(self.future.result()))
         except (ValueError, OSError) as error:
             raise InputError(
                 f"{_path(self.array)}: a chunk is damaged; {advice} ({_reason(error)})"

@@ -206,7 +206,7 @@ def test_names_of_tensors() -> None:
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ({"quantization_config": {"bits": 4}}, "quantization_config={'bits': 4}"),
+        ({"quantization_config": {"bits": 4}}, "quant_method None is not read"),
         ({"text_config": {"model_type": "mamba"}}, "model_type 'mamba' is not known"),
         ({"text_config": 3}, "model_type 'llava' is not known"),
     ],

@@ -19,6 +19,8 @@ from expertjax.models.registry import FAMILIES
 from expertjax.models.sites import UnitTable
 from tests import bounds
 from tests.models.parity import CASES, Case, make_case
+from tests.torch_experts import is_router, watching
+from tests.torch_reference import forcing
 
 # One of each family: what its variants do differently is in the parity tests.
 CAUSAL = [
@@ -31,8 +33,8 @@ CAUSAL = [
         if family.causal
     )
 ]
-# Learned positions, rotary ones, distances as biases, local layers.
-FEW = ("gpt2", "llama", "bloom", "gemma3")
+# Learned positions, rotary ones, distances as biases, local layers, experts.
+FEW = ("gpt2", "llama", "bloom", "gemma3", "mixtral")
 NEW, PROMPT = 50, 5
 GREEDY = Sampling(0.0, 0, 1.0, 1.0)
 
@@ -106,21 +108,24 @@ def greedy_by_torch(
 
         return hook
 
+    names = {name for name, _ in forced}
     handles = [
         modules[name].register_forward_hook(force(name))
-        for name in {name for name, _ in forced}
+        for name in names
+        if name in modules and not is_router(modules[name])
     ]
-    out = case.torch.generate(
-        torch.tensor(prompt[None]),
-        attention_mask=torch.ones(1, len(prompt), dtype=torch.long),
-        max_new_tokens=new,
-        min_new_tokens=new,
-        do_sample=False,
-        eos_token_id=None,
-        pad_token_id=0,
-        return_dict_in_generate=True,
-        output_logits=True,
-    )
+    with watching(case.torch, forcing(forced), {}):  # routers and experts
+        out = case.torch.generate(
+            torch.tensor(prompt[None]),
+            attention_mask=torch.ones(1, len(prompt), dtype=torch.long),
+            max_new_tokens=new,
+            min_new_tokens=new,
+            do_sample=False,
+            eos_token_id=None,
+            pad_token_id=0,
+            return_dict_in_generate=True,
+            output_logits=True,
+        )
     for handle in handles:
         handle.remove()
     of_token = [logits[0].numpy() for logits in out.logits]
