@@ -1,5 +1,6 @@
 """Without a store: the results of the way through it."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,11 @@ def assert_equal(there: ResultFolder, stored: ResultFolder) -> None:
 
 @pytest.mark.parametrize("memory_bytes", GROUPS)
 def test_results_are_those_of_the_way_through_a_store(
-    stored: ResultFolder, tiny_gpt2: Model, tmp_path: Path, memory_bytes: int
+    stored: ResultFolder,
+    tiny_gpt2: Model,
+    tmp_path: Path,
+    memory_bytes: int,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     there = capture_and_score(
         tiny_gpt2, CONCEPTS, tmp_path / "tiny", CAPTURE, SCORE, memory_bytes
@@ -71,6 +76,9 @@ def test_results_are_those_of_the_way_through_a_store(
     groups = -(-len(CONCEPTS.keys) // size)
     print(f"{memory_bytes} bytes: {groups} groups of at most {size} concepts")
     assert groups == GROUPS[memory_bytes]
+    bars = re.findall(r"score tiny(?: \((\d) of \d\))?: 100%", capsys.readouterr().err)
+    bars = list(dict.fromkeys(bars))  # a bar may come to its end twice
+    assert bars == ([""] if groups == 1 else [str(i + 1) for i in range(groups)])
     assert_equal(there, stored)
     assert not there.responses_path.exists()
     assert not there.experts_path.exists()

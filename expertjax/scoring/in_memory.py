@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from jax.sharding import Mesh
+from tqdm import tqdm
 
 from expertjax.absent import widened
 from expertjax.concepts.pool import Membership
@@ -74,10 +75,18 @@ def score_in_memory(
                 part = scoring.part(concepts, rows)
                 is_new = first_concept[rows] >= concepts.start
                 x_NxU = capture(rows, is_new, (group, len(groups)))
-                for mark, (start, stop) in blocks:
-                    block = widened(x_NxU[:, start:stop])
-                    scoring.add(targets, part, mark, start, stop, block)
-                    stopping.check_alone()
+                desc = f"score {folder.name}"
+                if len(groups) > 1:
+                    desc += f" ({group + 1} of {len(groups)})"
+                with tqdm(total=num_units, unit="unit", desc=desc) as bar:
+                    bar.update(
+                        num_units - sum(stop - start for _, (start, stop) in blocks)
+                    )
+                    for mark, (start, stop) in blocks:
+                        block = widened(x_NxU[:, start:stop])
+                        scoring.add(targets, part, mark, start, stop, block)
+                        bar.update(stop - start)
+                        stopping.check_alone()
                 del x_NxU  # before the next group's are made
             stopping.check()
         scoring.close(targets, len(groups) * len(bounds))
