@@ -83,7 +83,7 @@ def test_of_ties_the_first_counted_token_is_taken() -> None:
     [("data:8", "max"), ("data:2,model:4", "mean"), ("data:4,model:2", "last")],
 )
 def test_chosen_units_of_chosen_sentences(
-    tiny_bert: Any, mesh: str, pooling: Any
+    tiny_bert: Any, mesh: str, pooling: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     texts = [*SENTENCES, *random_sentences(15, seed=1)]
     texts.sort(key=lambda text: len(tiny_bert.tokenizer(text).input_ids))
@@ -99,7 +99,8 @@ def test_chosen_units_of_chosen_sentences(
     table, columns = whole.keep(units)
     pool = ConceptSet((), tuple(texts), ())
     # One length for all, so that little has to be compiled.
-    prepared = arrange(tiny_bert, pool, table, settings, make_mesh(mesh), 100)
+    monkeypatch.setattr("expertjax.runtime.mesh._CPU_COMPILE_FLOPS", 10**12)
+    prepared = arrange(tiny_bert, pool, table, settings, make_mesh(mesh))
     which = np.random.default_rng(0).integers(0, len(texts), (len(units), 4))
     positions, responses = positions_and_responses(prepared, columns, which)
     z_NxTxU = every_token(tiny_bert, whole, texts, units)
