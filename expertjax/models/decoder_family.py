@@ -54,6 +54,7 @@ def decoder_family(
         sites=decoder_sites,
         readout=decoder_readout,
         prefix=names.prefix,
+        task_prefix="transformer.",  # of classes that answer questions
         rules=(*decoder_rules(norms, names), *more_rules),
         ignored=tuple(names.blocks + key for key in ignored),
         **options,

@@ -125,5 +125,4 @@ FAMILY = decoder_family(
     "llama",
     _read_config,
     model_types=tuple(_DEFAULTS),
-    task_prefix="transformer.",
 )

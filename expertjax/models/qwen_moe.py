@@ -95,5 +95,4 @@ FAMILY = decoder_family(
     model_types=tuple(_DEFAULTS),
     more_rules=expert_rules("mlp", "gate"),
     fused=fused_experts("mlp", "mlp", ("gate_proj", "up_proj", "down_proj")),
-    task_prefix="transformer.",
 )

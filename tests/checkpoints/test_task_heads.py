@@ -17,6 +17,10 @@ from expertjax.models.registry import FAMILIES, read_config
 from tests.tiny_models import make_tiny, make_tiny_gpt2
 
 MODEL_TYPES = [name for family in FAMILIES for name in family.model_types]
+# What transformers' own classes cannot do without, though their configs can.
+NEEDED = {"ministral": {"head_dim": 128}, "nemotron": {"num_key_value_heads": 8}}
+# The one class is a part of another model.
+HEADLESS = ("qwen2_5_vl_text",)
 
 
 class Shapes:
@@ -57,9 +61,10 @@ def test_no_head_stands_in_the_way(model_type: str, tied: bool) -> None:
     import torch
 
     found = list(architectures(model_type))
-    assert len(found) > 1
+    assert len(found) > (model_type not in HEADLESS)
+    needed = NEEDED.get(model_type, {})
     for kind in found:
-        settings = kind.config_class(tie_word_embeddings=tied)
+        settings = kind.config_class(tie_word_embeddings=tied, **needed)
         with torch.device("meta"):
             theirs = kind(settings)
         # As it is saved: tied tensors once.
