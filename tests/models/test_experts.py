@@ -1,7 +1,5 @@
 """Mixtures of experts: routing, grouped products, edits, units, time to compile."""
 
-import statistics
-import time
 from pathlib import Path
 from typing import Any
 
@@ -307,17 +305,14 @@ def test_configs_of_the_hub_have_the_published_number_of_parameters(
     assert sum(leaf.size for leaf in jax.tree.leaves(params)) == num_params
 
 
-def test_compile_time_does_not_grow_with_depth() -> None:
-    seconds: dict[int, list[float]] = {12: [], 48: []}
-    for _ in range(3):
-        for depth, found in seconds.items():
-            found.append(compile_seconds(depth))
-    short, deep = (statistics.median(found) for found in seconds.values())
-    print(f"12 layers {short:.2f} s, 48 layers {deep:.2f} s, {deep / short:.2f}")
-    assert deep <= 1.3 * short
+def test_the_program_does_not_grow_with_depth() -> None:
+    """So that 48 layers compile in 5.0 to 5.6 s of CPU time, 12 in 5.0 to 5.2."""
+    short, deep = (program(depth).splitlines() for depth in (12, 48))
+    assert len(deep) == len(short) > 100
 
 
-def compile_seconds(depth: int) -> float:
+def program(depth: int) -> str:
+    """The lowered forward pass that pools all sites."""
     attributes = {"model_type": "mixtral", "num_hidden_layers": depth} | SIZES
     family, config = read_config(attributes, ("lm_head.weight",), "config.json")
     graphdef, params = abstract_module(family, config, jnp.float32)
@@ -330,10 +325,7 @@ def compile_seconds(depth: int) -> float:
         return table.gather(module(Inputs.of(tokens, mask), probe).pooled)
 
     shape = jax.ShapeDtypeStruct((8, 64), jnp.int32)
-    jax.clear_caches()
-    start = time.perf_counter()
-    jax.jit(step).lower(params, shape, shape).compile()
-    return time.perf_counter() - start
+    return jax.jit(step).lower(params, shape, shape).as_text()
 
 
 @pytest.fixture(scope="module")
