@@ -11,6 +11,7 @@ is there. So it is the lowest response that the unit has, less a standard deviat
 those that it has, over the sentences that are scored together.
 """
 
+import re
 from typing import Any
 
 import jax.numpy as jnp
@@ -19,6 +20,9 @@ import numpy as np
 from expertjax.typing import Array
 
 ABSENT = float(jnp.finfo(jnp.bfloat16).min)  # of float32, which has it too
+
+# In the name of a site: of an expert, whose units are not there at every token.
+ROUTED = re.compile(r"\bexperts\.\d+\.")
 
 _LEAST_STEP = 1 / 32  # of the lowest response, for units that hardly move
 

@@ -13,6 +13,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from expertjax.absent import ROUTED
+
 
 @dataclasses.dataclass(frozen=True)
 class OverGamma:
@@ -101,7 +103,7 @@ def experts_by_layer_and_site(
 
 def kinds_of_sites(sites: pd.Series) -> pd.Series:
     """The names of sites, without the numbers of experts that a mixture is made of."""
-    return sites.str.replace(r"\bexperts\.\d+\.", "experts.", regex=True)
+    return sites.str.replace(ROUTED, "experts.", regex=True)
 
 
 def max_ap_by_layer(

@@ -94,9 +94,7 @@ def capture_seconds(prepared: Prepared, cost: Cost) -> float:
     start, stop = prepared.plan.blocks()[len(prepared.plan.blocks()) // 2]
     batch = next(prepared.plan.batches(prepared.pool, start, stop))
     steps = Steps(prepared)
-    began = time.perf_counter()
-    jax.block_until_ready(steps(batch))
-    first = time.perf_counter() - began
+    first = _time(steps, batch)
     each = min(_time(steps, batch) for _ in range(_REPEATS))
     groups, _ = meshes.share_of(prepared.mesh)
     running = each * cost.flops / _flops(prepared, *batch.tokens.shape) / groups

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import jax.numpy as jnp
 import numpy as np
 
+from expertjax.absent import ROUTED
 from expertjax.errors import InputError
 from expertjax.typing import Array
 
@@ -46,7 +47,7 @@ class Site:
     @property
     def is_routed(self) -> bool:
         """Is it an expert's, with units only at tokens that are routed there?"""
-        return re.search(r"\bexperts\.\d+\.", self.name) is not None
+        return ROUTED.search(self.name) is not None
 
     def module_name(self, layer: int) -> str:
         """The Hugging Face torch module of this site in one layer."""

@@ -9,7 +9,7 @@ import pandas as pd
 import tensorstore as ts
 from jax.sharding import Mesh
 
-from expertjax.absent import floored
+from expertjax.absent import ROUTED, floored
 from expertjax.concepts.pool import Membership
 from expertjax.runtime import processes
 from expertjax.scoring import labels, null
@@ -72,6 +72,8 @@ class Scoring:
             kept_apart = _parts(self._members, self._held_out, True)
             self._surface.measure(kept_apart, self._settings)
         processes.barrier("score: prepared")
+        sites = self._folder.read_table("units")["site"].astype(str)
+        self._is_routed_U = sites.str.contains(ROUTED).to_numpy()
 
     def _begin(self, responses: ResultFolder, more: dict[str, Any]) -> None:
         """Writes the tables that say what is scored."""
@@ -174,7 +176,8 @@ class Scoring:
         x_NxU: np.ndarray,
     ) -> None:
         """Scores units start to stop for the concepts of a part, and writes that."""
-        x_NxU = floored(x_NxU)
+        if self._is_routed_U[start:stop].any():  # else a pass for nothing
+            x_NxU = floored(x_NxU)
         scores = part.scorers[""](x_NxU)
         if HELD_OUT in part.scorers:
             scores[HELD_OUT] = part.scorers[HELD_OUT](x_NxU)["ap"]
