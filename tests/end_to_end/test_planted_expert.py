@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from expertjax.concepts.write import write_concepts
 
 from expertjax.absent import ABSENT
 from expertjax.analysis.expertise import Expertise
+from expertjax.building.write import write_concepts
 from expertjax.checkpoints.load import load_model
 from expertjax.concepts.files import Concept
 from expertjax.errors import InputError

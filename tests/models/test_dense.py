@@ -84,7 +84,7 @@ def test_limits_of_length() -> None:
         ("gemma", {"use_bidirectional_attention": True}, "use_bidirectional"),
         ("olmo", {"layer_norm_eps": 1e-3}, "layer_norm_eps=0.001 is not known"),
         ("olmo3", {"rope_theta": 1e4}, "rope_theta=10000.0 is not implemented"),
-        ("granite", {"logits_scaling": 0}, "logits_scaling=0.0 divides"),
+        ("granite", {"logits_scaling": 0}, "logits_scaling=0 divides"),
         ("smollm3", {"no_rope_layers": [1, 0]}, "0 or 1 for each of 36 layers"),
         ("smollm3", {"no_rope_layers": [2] * 36}, "0 or 1 for each of 36 layers"),
         ("smollm3", {"layer_types": ["sliding_attention"] * 36}, "no sliding_window"),
