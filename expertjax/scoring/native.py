@@ -58,9 +58,18 @@ def _cache_folder() -> Iterator[bool]:
     folder = users or _folder()
     config.CACHE_DIR = str(folder or "")
     try:
-        yield folder is not None
+        yield folder is not None and _can_be(Path(folder))
     finally:
         config.CACHE_DIR = users
+
+
+def _can_be(folder: Path) -> bool:
+    """Else numba would take the sources' own, and find code of older sources there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return True
 
 
 @functools.cache
