@@ -8,6 +8,8 @@ python -m binaries.benchmark --what=scoring --workload=paper
 python -m binaries.benchmark --what=scaling
 python -m binaries.benchmark --what=agreement --model=FOLDER --concepts=FOLDER
 python -m binaries.benchmark --what=generation --model=FOLDER
+python -m binaries.benchmark --what=accelerator
+python -m binaries.benchmark --what=quickstart
 """
 
 from collections.abc import Sequence
@@ -32,10 +34,14 @@ flags.DEFINE_enum(
         "scaling",
         "generation",
         "agreement",
+        "accelerator",
+        "quickstart",
     ],
     "experts: a mixture beside dense MLPs; capture: beside torch and the reference's "
     "way; scoring: beside scikit-learn, numpy and torch; scaling: over concepts and "
-    "units; agreement: of several ways of running one model, and of float64.",
+    "units; agreement: of several ways of running one model, and of float64; "
+    "accelerator: all of it on the devices that are there, in a few minutes; "
+    "quickstart: what its time goes to.",
     required=True,
 )
 define_paths(
@@ -102,6 +108,14 @@ def main(argv: Sequence[str]) -> None:
         from binaries.benchmarks.scoring import scaling_table
 
         table = scaling_table(FLAGS.repeats)
+    elif FLAGS.what == "accelerator":
+        from binaries.benchmarks.accelerator import accelerator_table
+
+        table = accelerator_table()
+    elif FLAGS.what == "quickstart":
+        from binaries.benchmarks.quickstart import phases_table
+
+        table = phases_table()
     elif FLAGS.what == "experts":
         from binaries.benchmarks.experts import experts_table
 

@@ -35,7 +35,10 @@ flags.DEFINE_bool(
     "by group.",
 )
 flags.DEFINE_integer(
-    "memory_bytes", 4 * 2**30, "The most that responses take that are not kept."
+    "memory_bytes",
+    0,
+    "The most that responses take that are not kept, as float32; 0: 4 GiB, or on "
+    "accelerators a third of their free memory.",
 )
 flags.DEFINE_integer(
     "excited_sentences",
