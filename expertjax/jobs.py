@@ -50,7 +50,8 @@ class FindSettings:
       gamma: AP from which a unit is called an expert in the report.
       steps: the part of the job to be done, of "capture", "score", "report".
       keep_responses: write `responses.zarr`? If not, capture and scoring are one step.
-      memory_bytes: the most that responses take where they are not kept.
+      memory_bytes: the most that responses take where they are not kept; 0 for what
+        suits, see `capture_and_score`.
       shard_models: "i/n" for every n-th model from the i-th on, from 0; "" for all.
       excited_sentences: of each of the best units, kept with the token at which it is
         maximal (`excited.parquet`), where responses are kept; 0 for none.
@@ -65,7 +66,7 @@ class FindSettings:
     gamma: float = 0.9
     steps: tuple[str, ...] = ("capture", "score", "report")
     keep_responses: bool = True
-    memory_bytes: int = 4 * 2**30
+    memory_bytes: int = 0
     shard_models: str = ""
     excited_sentences: int = 8
     compile_cache: str | None = None
@@ -75,8 +76,8 @@ class FindSettings:
         """Raises InputError naming the flag that is wrong."""
         if not 0 < self.gamma <= 1:
             raise InputError(f"--gamma={self.gamma}: expected more than 0, at most 1")
-        if self.memory_bytes < 1:
-            raise InputError(f"--memory_bytes={self.memory_bytes}: must be at least 1")
+        if self.memory_bytes < 0:
+            raise InputError(f"--memory_bytes={self.memory_bytes}: must be at least 0")
         if self.excited_sentences < 0:
             raise InputError(
                 f"--excited_sentences={self.excited_sentences}: must be at least 0"

@@ -13,9 +13,12 @@ from expertjax.concepts.pool import ConceptSet
 from expertjax.jax_settings import jax_settings
 from expertjax.runtime import mesh as meshes
 from expertjax.runtime import processes
+from expertjax.scoring.blocks import scores_on_devices
 from expertjax.scoring.in_memory import score_in_memory
 from expertjax.scoring.settings import ScoreSettings
 from expertjax.stores.folder import ResultFolder
+
+_HOST_BYTES = 4 * 2**30
 
 
 @jax_settings()
@@ -30,9 +33,10 @@ def capture_and_score(
 ) -> ResultFolder:
     """The results of `capture` and `score`, without `responses.zarr`.
 
-    Concepts are taken in groups whose responses fit into memory. A sentence that
-    several groups need is run in each, at the length at which it would be run for a
-    store, so that results are those of the way through the store.
+    Concepts are taken in groups whose responses fit into memory: that of the host, or
+    that of accelerators, which they then do not leave. A sentence that several groups
+    need is run in each, at the length at which it would be run for a store, so that
+    results are those of the way through the store.
 
     Args:
       model: from `load_model`.
@@ -40,7 +44,8 @@ def capture_and_score(
       out: the model's result folder.
       capture_settings: see `CaptureSettings`.
       score_settings: see `ScoreSettings`.
-      memory_bytes: the most that a group's responses take as float32.
+      memory_bytes: the most that a group's responses take as float32; 0 for 4 GiB, or
+        where they stay on accelerators a third of what is free there.
       mesh: of this process's group; defaults to all devices on the data axis.
 
     Raises:
@@ -55,14 +60,22 @@ def capture_and_score(
         write_tables(folder, prepared)
     processes.barrier("storeless: claimed")
     if not folder.expertise_ledger.is_closed:
+        on_devices = scores_on_devices(score_settings.kernel)
+        capture = MemoryCapture(prepared, folder, on_devices)
         score_in_memory(
             folder,
             prepared.pool.concepts.keys,
             prepared.pool.concepts.members,
             prepared.table.num_units,
             score_settings,
-            memory_bytes,
-            MemoryCapture(prepared, folder),
+            memory_bytes or _fitting_bytes(mesh, on_devices),
+            lambda *part: capture(*part).columns,
         )
     write_share(folder, prepared)
     return folder
+
+
+def _fitting_bytes(mesh: Mesh, on_devices: bool) -> int:
+    # Beside them stand a block of units as float32, its scores, a batch.
+    free = meshes.free_bytes(mesh) if on_devices else None
+    return _HOST_BYTES if free is None else free // 3

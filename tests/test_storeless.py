@@ -1,5 +1,6 @@
 """Without a store: the results of the way through it."""
 
+import dataclasses
 import re
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,24 @@ def test_meshes_change_nothing_of_note(
         )
         allowed = bounds.of_model(tiny_gpt2) * wanted.std()
         assert np.median(np.abs(ours - wanted)) <= allowed
+
+
+@pytest.mark.parametrize(
+    ("store_dtype", "mesh"), [("float32", ""), ("float16", "data:4,model:2")]
+)
+def test_responses_that_stay_on_the_devices_give_the_same(
+    tiny_gpt2: Model, tmp_path: Path, store_dtype: Any, mesh: str
+) -> None:
+    """As on accelerators, where the kernel that runs there scores them."""
+    how = dataclasses.replace(CAPTURE, store_dtype=store_dtype)
+    by_jax = dataclasses.replace(SCORE, kernel="jax", metrics="ap,off_mean")
+    on = make_mesh(mesh)
+    stored = capture(tiny_gpt2, CONCEPTS, tmp_path / "stored" / "tiny", how, on)
+    stored = score(stored, settings=by_jax)
+    there = capture_and_score(
+        tiny_gpt2, CONCEPTS, tmp_path / "tiny", how, by_jax, 47 * ROW, on
+    )
+    assert_equal(there, stored)
 
 
 def test_too_little_memory_names_the_concept_that_needs_most(

@@ -1,14 +1,20 @@
 """The resumable loop: batches through the model, blocks into the store."""
 
 import collections
+import itertools
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
+import jax
 import numpy as np
 import tensorstore as ts
 from jax.sharding import Mesh
 from tqdm import tqdm
 
+from expertjax.capturing.batches import Batch
 from expertjax.capturing.first_token import open_counts, write_share
+from expertjax.capturing.kept import Kept, OnDevices, OnHost
 from expertjax.capturing.prepare import Prepared, prepare, write_tables
 from expertjax.capturing.rounding import check_finite
 from expertjax.capturing.settings import CaptureSettings
@@ -163,14 +169,12 @@ def _run_blocks(folder: ResultFolder, prepared: Prepared) -> None:
         bar.update(
             sum(blocks[b][1] - blocks[b][0] for b in range(len(blocks)) if done[b])
         )
-        for block in processes.rounds(todo, len(todo)):
-            if block is not None:
-                start, stop = blocks[block]
-                width = prepared.columns[1] - prepared.columns[0]
-                values = np.empty((stop - start, width), prepared.dtype)
-                counted = _capture_block(steps, prepared, start, values, bar)
+        captured = _blocks(steps, prepared, [blocks[block] for block in todo], bar)
+        for item in processes.rounds(zip(todo, captured, strict=True), len(todo)):
+            if item is not None:
+                block, (values, counted) = item
                 mark = block * parts + part
-                writer.write(mark, block, (start, stop), values, counted)
+                writer.write(mark, block, blocks[block], values, counted)
             _stop_if_asked(writer)
         writer.finish()
     processes.barrier("capture: blocks")
@@ -182,14 +186,18 @@ def _run_blocks(folder: ResultFolder, prepared: Prepared) -> None:
 class MemoryCapture:
     """Captures some sentences at a time, into memory."""
 
-    def __init__(self, prepared: Prepared, folder: ResultFolder) -> None:
+    def __init__(
+        self, prepared: Prepared, folder: ResultFolder, on_devices: bool
+    ) -> None:
         """Begins to compile.
 
         Args:
           prepared: sentences and units.
           folder: gets the counts of maxima at first tokens.
+          on_devices: leave the responses there? Else they come to the host.
         """
         self._prepared, self._folder = prepared, folder
+        self._on_devices = on_devices
         if meshes.num_processes(prepared.mesh) > 1:
             raise InputError(
                 "--keep_responses=false: a `model` axis that spans processes splits "
@@ -200,7 +208,7 @@ class MemoryCapture:
 
     def __call__(
         self, rows: np.ndarray, is_new: np.ndarray, part: tuple[int, int]
-    ) -> np.ndarray:
+    ) -> Kept:
         """Captures one part of several.
 
         Args:
@@ -209,24 +217,28 @@ class MemoryCapture:
           part: its number, and that of all parts.
 
         Returns:
-          [n, U] responses, in the dtype of the store.
+          [n, U] responses, kept in the dtype of the store.
 
         Raises:
           InputError: names the first response that is not finite or does not fit.
           Stopped: SIGTERM has arrived; of the group, nothing is kept.
         """
         prepared = self._prepared.keep(rows, is_new)
-        at_first_U = np.zeros(prepared.table.num_units, np.int64)
-        values = np.empty((len(rows), prepared.table.num_units), prepared.dtype)
+        num_units = prepared.table.num_units
+        at_first_U = np.zeros(num_units, np.int64)
+        shape = len(rows), num_units
+        make = OnDevices if self._on_devices else OnHost
+        responses = make(shape, prepared.dtype, prepared.mesh)
         with _progress(prepared) as bar:
-            for start, stop in prepared.plan.blocks():
-                block = values[start:stop]
-                at_first_U += _capture_block(self._steps, prepared, start, block, bar)
+            spans = prepared.plan.blocks()
+            for batch, values, at_first in _batches(self._steps, prepared, spans, bar):
+                responses.put(batch.rows, values)
+                at_first_U += at_first
                 stopping.check_alone()
         number, count = part
         counts = open_counts(self._folder, self._prepared, count)
         arrays.commit(counts, counts[number].write(at_first_U.astype(np.float32)))
-        return values
+        return responses
 
 
 def _progress(prepared: Prepared) -> tqdm:
@@ -247,56 +259,77 @@ def _stop_if_asked(writer: _BlockWriter) -> None:
         raise
 
 
-def _capture_block(
+def _blocks(
     steps: Steps,
     prepared: Prepared,
-    start: int,
-    values_NxU: np.ndarray,
+    spans: Sequence[tuple[int, int]],
     bar: tqdm,
-) -> np.ndarray:
-    """Captures a run of sentences.
-
-    A batch is fetched while the next one is being computed.
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Runs of sentences, one after the other.
 
     Args:
       steps: of the model.
       prepared: sentences and units.
-      start: the first sentence.
-      values_NxU: gets the responses, of the units that this process holds.
+      spans: of rows, start and stop.
       bar: to be moved on.
 
-    Returns:
-      [U] int64: of these units, the sentences whose maximum is at the first token.
+    Yields:
+      of each run [n, U] responses in the dtype of the store, of the units that this
+      process holds, and [U] int64: of these, the sentences whose maximum is at the
+      first token.
 
     Raises:
       InputError: names the first response that is not finite or does not fit.
     """
     first, last = prepared.columns
-    at_first_U = np.zeros(last - first, np.int64)
-    running: collections.deque = collections.deque()
+    batches = _batches(steps, prepared, spans, bar)
+    for start, stop in spans:
+        values_NxU = np.empty((stop - start, last - first), prepared.dtype)
+        at_first_U = np.zeros(last - first, np.int64)
+        row = start
+        while row < stop:
+            batch, responses, at_first = next(batches)
+            here, row = slice(row - start, batch.rows[1] - start), batch.rows[1]
+            values = values_NxU[here]
+            values[:] = meshes.local(responses)[: len(values), : last - first]
+            at_first_U += at_first
+        yield values_NxU, at_first_U
 
-    def fetch() -> None:
+
+def _batches(
+    steps: Steps,
+    prepared: Prepared,
+    spans: Sequence[tuple[int, int]],
+    bar: tqdm,
+) -> Iterator[tuple[Batch, jax.Array, np.ndarray]]:
+    """The batches of some runs of sentences, each given while the next is computed.
+
+    The end of a run is no halt: the next one's first batch is under way by then.
+
+    Yields:
+      the batch; its [B, U] responses, on the devices; [U] counts as in `_blocks`.
+    """
+    first, last = prepared.columns
+
+    def started() -> Iterator[tuple[Batch, Any]]:
+        for start, stop in spans:
+            for batch in prepared.plan.batches(prepared.pool, start, stop):
+                yield batch, steps(batch, prepared.counted_of(batch))
+
+    coming = started()
+    running = collections.deque(itertools.islice(coming, 1))
+    while running:
+        running.extend(itertools.islice(coming, 1))
         batch, (responses, is_finite, at_first) = running.popleft()
         row, rows = batch.rows[0], batch.rows[1] - batch.rows[0]
-        wanted = slice(0, rows), slice(0, last - first)
         if not is_finite:
             check_finite(
-                steps.unrounded(batch)[wanted],
+                steps.unrounded(batch)[:rows, : last - first],
                 row,
                 prepared.dtype,
                 prepared.pool,
                 prepared.table,
                 first,
             )
-        values_NxU[row - start :][:rows] = meshes.local(responses)[wanted]
-        np.add(at_first_U, meshes.local(at_first)[0, wanted[1]], out=at_first_U)
+        yield batch, responses, meshes.local(at_first)[0, : last - first]
         bar.update(rows)
-
-    stop = start + len(values_NxU)
-    for batch in prepared.plan.batches(prepared.pool, start, stop):
-        running.append((batch, steps(batch, prepared.counted_of(batch))))
-        if len(running) > 1:
-            fetch()
-    while running:
-        fetch()
-    return at_first_U

@@ -104,6 +104,11 @@ def split_units(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(None, ("data", "model")))
 
 
+def split_each_unit(mesh: Mesh) -> NamedSharding:
+    """[U], a number for each unit, split as these are."""
+    return NamedSharding(mesh, PartitionSpec(("data", "model")))
+
+
 def split_responses(mesh: Mesh) -> NamedSharding:
     """[B, U] split over sentences and units."""
     return NamedSharding(mesh, PartitionSpec("data", "model"))
@@ -152,6 +157,14 @@ def compile_flops(mesh: Mesh) -> int:
     """
     is_cpu = mesh.devices.flat[0].platform == "cpu"
     return _CPU_COMPILE_FLOPS if is_cpu else _ACCELERATOR_COMPILE_FLOPS * mesh.size
+
+
+def free_bytes(mesh: Mesh) -> int | None:
+    """Memory of this mesh's devices that is not in use; None where none says so."""
+    stats = [device.memory_stats() for device in mesh.devices.flat]
+    if not all(stat and "bytes_limit" in stat for stat in stats):
+        return None  # CPUs
+    return sum(stat["bytes_limit"] - stat["bytes_in_use"] for stat in stats if stat)
 
 
 def put(mesh_sharding: NamedSharding, array: np.ndarray) -> jax.Array:

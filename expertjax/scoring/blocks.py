@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
@@ -17,8 +18,9 @@ from expertjax.scoring.metrics import METRICS
 
 Kernel = Literal["auto", "jax", "compiled"]
 
-# [N, U] float32, finite -> metric -> [C, U] float32.
-Scorer = Callable[[np.ndarray], dict[str, np.ndarray]]
+# [N, U] float32, finite -> metric -> [C, U] float32. Those of the kernel "jax" take
+# responses that lie on the devices, their units split over all of these, as they are.
+Scorer = Callable[[np.ndarray | jax.Array], dict[str, np.ndarray]]
 
 _CONCEPTS_PER_CALL = 16
 
@@ -48,14 +50,19 @@ def make_scorer(
         raise InputError(
             f"--metrics={','.join(unknown)}: expected some of {', '.join(METRICS)}"
         )
-    if kernel == "auto":
-        kernel = "compiled" if jax.default_backend() == "cpu" else "jax"
     mesh = mesh or meshes.local_mesh()
-    if kernel == "jax":
+    if scores_on_devices(kernel):
         return _MeshScorer(members, metrics, mesh, tolerance)
-    if kernel != "compiled":
+    if kernel not in ("auto", "compiled"):
         raise InputError(f"--kernel={kernel}: expected auto, jax or compiled")
     return _CpuScorer(members, metrics, mesh, tolerance)
+
+
+def scores_on_devices(kernel: Kernel) -> bool:
+    """Are responses to lie on the devices, and not on the host?"""
+    if kernel == "auto":
+        return jax.default_backend() != "cpu"
+    return kernel == "jax"
 
 
 class _CpuScorer:
@@ -75,7 +82,8 @@ class _CpuScorer:
         self._of_wide_units = _MeshScorer(members, fast, mesh, tolerance)
         self._of_all_units = _MeshScorer(members, slow, mesh, tolerance)
 
-    def __call__(self, x_NxU: np.ndarray) -> dict[str, np.ndarray]:
+    def __call__(self, x_NxU: np.ndarray | jax.Array) -> dict[str, np.ndarray]:
+        x_NxU = np.asarray(x_NxU)
         values, is_wide = self._score(x_NxU)
         every = dict(zip(summary.METRICS, values, strict=True))
         if is_wide.any():
@@ -105,18 +113,24 @@ class _MeshScorer:
         self._num_concepts = len(members)
         self._batches = list(_batches(members))
 
-    def __call__(self, x_NxU: np.ndarray) -> dict[str, np.ndarray]:
+    def __call__(self, x_NxU: np.ndarray | jax.Array) -> dict[str, np.ndarray]:
         if not self._metrics:
             return {}
         num_units = x_NxU.shape[1]
         padding = -num_units % (self._mesh.size * reference.tile_width())
-        padded = np.pad(x_NxU, ((0, 0), (0, padding)))
+        pad = jnp if isinstance(x_NxU, jax.Array) else np
+        padded = pad.pad(x_NxU, ((0, 0), (0, padding)))
         x = jax.device_put(padded, meshes.split_units(self._mesh))
-        score = _score_on_mesh(self._mesh, self._metrics, self._tolerance)
-        # All are under way before the first is fetched.
-        scored = [
-            (concepts, score(x, rows, label)) for concepts, rows, label in self._batches
-        ]
+        least, is_enough = _least_magnitudes(x)
+        packs = bool(is_enough)
+        score = _score_on_mesh(self._mesh, self._metrics, self._tolerance, packs)
+        scored = []
+        for concepts, rows, label in self._batches:
+            scores = score(x, least if packs else None, rows, label)
+            # All are under way before the first is waited for.
+            for values in scores.values():
+                values.copy_to_host_async()
+            scored.append((concepts, scores))
         shape = self._num_concepts, num_units
         out = {name: np.empty(shape, np.float32) for name in self._metrics}
         for concepts, scores in scored:
@@ -126,16 +140,23 @@ class _MeshScorer:
         return out
 
 
+_least_magnitudes = jax.jit(reference.least_magnitudes)
+
+
 @functools.lru_cache
-def _score_on_mesh(mesh: Mesh, metrics: tuple[str, ...], tolerance: float) -> Callable:
+def _score_on_mesh(
+    mesh: Mesh, metrics: tuple[str, ...], tolerance: float, packs: bool
+) -> Callable:
+    """The kernel of one block; `packs`: it gets the units' least magnitudes."""
     units = meshes.split_units(mesh).spec
+    of_unit = meshes.split_each_unit(mesh).spec if packs else None
     whole = meshes.replicated(mesh).spec
     sharded = jax.shard_map(
         functools.partial(
             reference.score_concepts, metrics=metrics, tolerance=tolerance
         ),
         mesh=mesh,
-        in_specs=(units, whole, whole),
+        in_specs=(units, of_unit, whole, whole),
         out_specs=units,
     )
     return jax.jit(sharded)

@@ -5,10 +5,12 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import jax
 import numpy as np
 import pandas as pd
 
 from expertjax.stores.paths import make_folder, readable, write_atomically
+from expertjax.typing import Array
 
 # Concept, [N, K] responses -> [K, 3] the columns of `OF_BEST`.
 OfBest = Callable[[int, np.ndarray], np.ndarray]
@@ -50,7 +52,7 @@ class BestUnits:
         block: int,
         first: int,
         start: int,
-        x_NxU: np.ndarray,
+        x_NxU: np.ndarray | jax.Array,
         ap_CxU: np.ndarray,
         of_best: OfBest,
     ) -> None:
@@ -60,7 +62,7 @@ class BestUnits:
           block: its number.
           first: number of its first concept.
           start: number of its first unit.
-          x_NxU: float32 responses.
+          x_NxU: float32 responses, on the host or on devices.
           ap_CxU: their AP.
           of_best: see `OfBest`; counts the block's concepts from 0, and has to be safe
             in threads.
@@ -71,7 +73,7 @@ class BestUnits:
         def of_concept(c: int) -> tuple[np.ndarray, np.ndarray]:
             best = np.argsort(-ap_CxU[c], kind="stable")[: self._k]
             best = best[ap_CxU[c, best] >= self._best[first + c, -1]]
-            return best, of_best(c, x_NxU[:, best])
+            return best, of_best(c, _columns(x_NxU, best, self._k))
 
         with ThreadPoolExecutor() as pool:
             found = list(pool.map(of_concept, range(len(ap_CxU))))
@@ -122,3 +124,18 @@ class BestUnits:
 
     def _read(self, block: int) -> pd.DataFrame:
         return pd.read_parquet(readable(self._path(block)))
+
+
+def _columns(x_NxU: np.ndarray | jax.Array, units: np.ndarray, most: int) -> np.ndarray:
+    """[N, K] responses of K units, at most so many; only these leave the devices."""
+    if isinstance(x_NxU, np.ndarray):
+        return x_NxU[:, units]
+    # Always as many are asked for, so that one program does.
+    filled = np.zeros(min(most, x_NxU.shape[1]), np.int32)
+    filled[: len(units)] = units
+    return np.asarray(_take(x_NxU, filled))[:, : len(units)]
+
+
+@jax.jit
+def _take(x_NxU: Array, units_K: Array) -> Array:
+    return x_NxU[:, units_K]

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Sequence
 
+import jax
 import numpy as np
 from jax.sharding import Mesh
 from tqdm import tqdm
 
-from expertjax.absent import widened
 from expertjax.concepts.pool import Membership
 from expertjax.errors import InputError
 from expertjax.runtime import processes, stopping
@@ -14,6 +14,9 @@ from expertjax.scoring.run import Bounds, Scoring, unit_blocks
 from expertjax.scoring.settings import ScoreSettings
 from expertjax.stores import arrays
 from expertjax.stores.folder import ResultFolder
+
+# Units start to stop -> their [n, stop - start] float32 responses.
+Columns = Callable[[int, int], np.ndarray | jax.Array]
 
 
 def score_in_memory(
@@ -23,7 +26,7 @@ def score_in_memory(
     num_units: int,
     settings: ScoreSettings,
     memory_bytes: int,
-    capture: Callable[[np.ndarray, np.ndarray, tuple[int, int]], np.ndarray],
+    capture: Callable[[np.ndarray, np.ndarray, tuple[int, int]], Columns],
     mesh: Mesh | None = None,
 ) -> None:
     """Scores concepts by groups whose responses are made when needed and not kept.
@@ -39,7 +42,7 @@ def score_in_memory(
       settings: see `ScoreSettings`.
       memory_bytes: the most that a group's responses take as float32.
       capture: rows of the pool, ascending; which of them no earlier group has; the
-        group's number and that of all groups -> their [n, U] responses.
+        group's number and that of all groups -> their responses.
       mesh: for the JAX kernel; defaults to all devices of this process.
 
     Raises:
@@ -74,7 +77,7 @@ def score_in_memory(
                 rows = _rows_of(members[concepts])
                 part = scoring.part(concepts, rows)
                 is_new = first_concept[rows] >= concepts.start
-                x_NxU = capture(rows, is_new, (group, len(groups)))
+                columns = capture(rows, is_new, (group, len(groups)))
                 desc = f"score {folder.name}"
                 if len(groups) > 1:
                     desc += f" ({group + 1} of {len(groups)})"
@@ -83,11 +86,11 @@ def score_in_memory(
                         num_units - sum(stop - start for _, (start, stop) in blocks)
                     )
                     for mark, (start, stop) in blocks:
-                        block = widened(x_NxU[:, start:stop])
+                        block = columns(start, stop)
                         scoring.add(targets, part, mark, start, stop, block)
                         bar.update(stop - start)
                         stopping.check_alone()
-                del x_NxU  # before the next group's are made
+                del columns, block  # before the next group's are made
             stopping.check()
         scoring.close(targets, len(groups) * len(bounds))
     scoring.clean()

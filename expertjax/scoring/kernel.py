@@ -1,4 +1,10 @@
-"""The reference kernel in JAX: concepts of one length against a block of units."""
+"""The reference kernel in JAX: concepts of one length against a block of units.
+
+A response and its label are sorted as one 32-bit key where that is possible: in half of
+the time of sorting pairs on an accelerator, in the same order. A float and a label need
+33 bits; the magnitude's are therefore counted from the smallest that the unit has
+(`least_magnitudes`), as `compiled` does.
+"""
 
 from collections.abc import Sequence
 
@@ -10,10 +16,28 @@ from expertjax.scoring.metrics import METRICS, Ranking, Responses
 from expertjax.typing import Array
 
 _LAST = jnp.iinfo(jnp.int32).max  # the sort key of no finite number
+_MAGNITUDE = jnp.iinfo(jnp.int32).max  # the bits of a float without its sign
+
+
+def least_magnitudes(responses_NxU: Array) -> tuple[Array, Array]:
+    """From where magnitudes are counted so that response and label are one key.
+
+    Args:
+      responses_NxU: float32, finite.
+
+    Returns:
+      [U] int32, for `score_concepts`; and [] bool: does it do for all of these units?
+      Not for those whose largest response is over 2^127 times the smallest.
+    """
+    bits = jax.lax.bitcast_convert_type(responses_NxU, jnp.int32) & _MAGNITUDE
+    least_U = jnp.min(jnp.where(bits == 0, _MAGNITUDE, bits), axis=0) - 1
+    # The largest key belongs to filler.
+    return least_U, jnp.all(jnp.max(bits, axis=0) - least_U < 2**30 - 1)
 
 
 def score_concepts(
     responses_NxU: Array,
+    least_U: Array | None,
     rows_Cxn: Array,
     label_Cxn: Array,
     metrics: Sequence[str],
@@ -27,6 +51,7 @@ def score_concepts(
 
     Args:
       responses_NxU: float32, finite; U a multiple of `tile_width()`.
+      least_U: from `least_magnitudes`, or None, to sort pairs.
       rows_Cxn: int32 rows of the concepts' sentences.
       label_Cxn: int, 1 for positives, 0 for negatives, -1 for rows to be left out;
         at least one of each of the first two.
@@ -41,7 +66,10 @@ def score_concepts(
     def score_tile(place: Array) -> dict[str, Array]:
         c, first = place
         x_NxW = jax.lax.dynamic_slice_in_dim(responses_NxU, first, width, axis=1)
-        ranking = rank(x_NxW[rows_Cxn[c]], label_Cxn[c], tolerance)
+        least_W = None
+        if least_U is not None:
+            least_W = jax.lax.dynamic_slice_in_dim(least_U, first, width)
+        ranking = rank(x_NxW[rows_Cxn[c]], label_Cxn[c], tolerance, least_W)
         return {name: METRICS[name](ranking) for name in metrics}
 
     num_concepts = len(rows_Cxn)
@@ -56,22 +84,29 @@ def tile_width() -> int:
     return 128 if jax.default_backend() == "cpu" else 2048
 
 
-def rank(responses_nxU: Array, label_n: Array, tolerance: float = 0.0) -> Ranking:
+def rank(
+    responses_nxU: Array,
+    label_n: Array,
+    tolerance: float = 0.0,
+    least_U: Array | None = None,
+) -> Ranking:
     """Sorts every unit's responses to a concept's sentences.
 
     Args:
       responses_nxU: float32, finite.
       label_n: as in `score_concepts`.
       tolerance: of ties, see `ties`.
+      least_U: as in `score_concepts`.
     """
-    key_Uxn = _sort_key(responses_nxU.T)
-    label_Uxn = jnp.broadcast_to(label_n, key_Uxn.shape)
-    key_Uxn = jnp.where(label_Uxn < 0, _LAST, key_Uxn)
-    # The label as second key: sums do not depend on the order of the sentences.
-    key_Uxn, label_Uxn = jax.lax.sort((key_Uxn, label_Uxn), dimension=1, num_keys=2)
+    label_Uxn = jnp.broadcast_to(label_n, responses_nxU.T.shape)
+    if least_U is None:
+        key_Uxn, label_Uxn, x_Uxn = _sort_pairs(responses_nxU.T, label_Uxn)
+    else:
+        sort = _sort_packed(responses_nxU.T, label_Uxn, least_U[:, None])
+        key_Uxn, label_Uxn, x_Uxn = sort
     responses = Responses(
         # Filler has no response; a finite one keeps NaN out of differences.
-        x=jnp.where(label_Uxn < 0, 0.0, _value(key_Uxn)),
+        x=jnp.where(label_Uxn < 0, 0.0, x_Uxn),
         label=label_Uxn,
         num_pos=jnp.sum(label_n == 1).astype(jnp.float32),
         num_neg=jnp.sum(label_n == 0).astype(jnp.float32),
@@ -106,6 +141,35 @@ def _is_first(key_Uxn: Array, responses: Responses, tolerance: float) -> Array:
         tolerance,
     )
     return jnp.where(is_filler, ties.is_first_exactly(key_Uxn), found)
+
+
+# Responses and labels -> keys of responses in ascending order, labels, responses. The
+# label counts second: sums do not depend on the order of the sentences. Filler is last.
+_Sorted = tuple[Array, Array, Array]
+
+
+def _sort_pairs(x_Uxn: Array, label_Uxn: Array) -> _Sorted:
+    key_Uxn = jnp.where(label_Uxn < 0, _LAST, _sort_key(x_Uxn))
+    key_Uxn, label_Uxn = jax.lax.sort((key_Uxn, label_Uxn), dimension=1, num_keys=2)
+    return key_Uxn, label_Uxn, _value(key_Uxn)
+
+
+def _sort_packed(x_Uxn: Array, label_Uxn: Array, least_Ux1: Array) -> _Sorted:
+    bits = jax.lax.bitcast_convert_type(x_Uxn, jnp.int32)
+    magnitude = bits & _MAGNITUDE
+    magnitude = jnp.where(magnitude == 0, 0, magnitude - least_Ux1)
+    packed = jnp.where(bits < 0, -magnitude, magnitude) * 2 + label_Uxn
+    packed = jnp.where(label_Uxn < 0, _LAST, packed)
+    packed = jax.lax.sort(packed, dimension=1)
+    label_Uxn = jnp.where(packed == _LAST, -1, packed & 1)
+    key_Uxn = packed >> 1
+    magnitude = jnp.where(key_Uxn == 0, 0, jnp.abs(key_Uxn) + least_Ux1)
+    sign = jnp.where(key_Uxn < 0, jnp.iinfo(jnp.int32).min, 0)
+    return (
+        key_Uxn,
+        label_Uxn,
+        jax.lax.bitcast_convert_type(magnitude | sign, jnp.float32),
+    )
 
 
 def _sort_key(x: Array) -> Array:

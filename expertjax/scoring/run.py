@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import numpy as np
 import pandas as pd
 import tensorstore as ts
@@ -173,11 +174,11 @@ class Scoring:
         mark: int,
         start: int,
         stop: int,
-        x_NxU: np.ndarray,
+        x_NxU: np.ndarray | jax.Array,
     ) -> None:
         """Scores units start to stop for the concepts of a part, and writes that."""
         if self._is_routed_U[start:stop].any():  # else a pass for nothing
-            x_NxU = floored(x_NxU)
+            x_NxU = floored(np.asarray(x_NxU))
         scores = part.scorers[""](x_NxU)
         if HELD_OUT in part.scorers:
             scores[HELD_OUT] = part.scorers[HELD_OUT](x_NxU)["ap"]

@@ -10,6 +10,7 @@ from jax.sharding import AxisType, Mesh
 from expertjax.concepts.pool import Membership
 from expertjax.errors import InputError
 from expertjax.scoring import compiled, network, summary
+from expertjax.scoring import kernel as reference
 from expertjax.scoring.blocks import make_scorer
 from expertjax.scoring.lanes import LANES
 from expertjax.scoring.metrics import METRICS
@@ -114,6 +115,31 @@ def at_the_mean(x_NxU: np.ndarray, members: list[Membership]) -> np.ndarray:
         close = distance <= bounds.score(len(x)) * np.abs(x).max(0) + NORMAL
         near[c] = close.any(0) & (x != x[0]).any(0)
     return near
+
+
+def test_one_key_sorts_as_response_and_label_do() -> None:
+    n = 160
+    x = np.pad(units(n), ((0, 0), (0, -units(n).shape[1] % reference.tile_width())))
+    rows = np.tile(np.arange(n, dtype=np.int32), (4, 1))
+    label = np.stack([member.label for member in labellings(n)])
+    label[1, 100:] = -1  # filler
+    label[1, :2] = 1, 0
+    least, is_enough = reference.least_magnitudes(x)
+    assert is_enough
+    score = jax.jit(reference.score_concepts, static_argnums=(4, 5))
+    one, two = (
+        score(x, which, rows, label, tuple(METRICS), 3e-5) for which in (least, None)
+    )
+    for name in METRICS:
+        ours, wanted = np.asarray(one[name]), np.asarray(two[name])
+        np.testing.assert_array_equal(ours.view(np.uint32), wanted.view(np.uint32))
+
+
+def test_units_that_one_key_does_not_hold_are_noticed() -> None:
+    x = np.array([[0, 2.0**-100, 2.0**100], [0, 2.0**-100, 0], [0, 2.0**100, 0]])
+    for column, is_enough in ((0, True), (1, False), (2, True)):
+        found = reference.least_magnitudes(x[:, [column]].astype(np.float32))[1]
+        assert bool(found) is is_enough
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
