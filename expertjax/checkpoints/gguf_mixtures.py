@@ -133,5 +133,6 @@ KNOWN = tuple(dict.fromkeys([*ARCHITECTURES, *MIXTURES]))
 def architecture_of(metadata: Mapping[str, Any]) -> Architecture | None:
     """The row of a file, by its metadata; None if there is none."""
     name = metadata.get("general.architecture", "")
-    is_mixture = metadata.get(f"{name}.expert_count", 0) != 0
-    return (MIXTURES if is_mixture else ARCHITECTURES).get(name)
+    may_be_dense = name in ARCHITECTURES and not metadata.get(f"{name}.expert_count")
+    found = None if may_be_dense else MIXTURES.get(name)
+    return found or ARCHITECTURES.get(name)

@@ -68,6 +68,8 @@ def converted(folder: Path, architecture: str) -> dict[str, np.ndarray]:
             value = permute(value, config["num_key_value_heads"])
         elif architecture.startswith("gemma") and key.endswith("norm.weight"):
             value = value + 1
+        elif key.endswith("shared_expert_gate.weight"):
+            value = value[0]
         elif architecture == "gpt2" and ".c_" in key and value.ndim == 2:
             value = value.T
         name = names.get_name(key, try_suffixes=(".weight", ".bias"))

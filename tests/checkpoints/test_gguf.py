@@ -193,7 +193,7 @@ def test_a_folder_with_one_file_is_enough(llama: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"expert_count": 8}, "llama.expert_used_count is missing or no number"),
+        ({"expert_count": 8}, r"'blk\.0\.ffn_gate\.weight' is not known"),
         ({"attention.layer_norm_rms_epsilon": None}, "epsilon is missing"),
         ({"rope.scaling.type": "yarn"}, "rope.scaling.type='yarn'"),
         ({"rope.dimension_count": 4}, "only 4 of 8 coordinates"),
@@ -243,6 +243,17 @@ def test_unknown_tensors_are_refused(llama: Path, tmp_path: Path) -> None:
     path = write_gguf(tmp_path / "x.gguf", "llama", metadata, tokens, tensors)
     with pytest.raises(InputError, match=r"'blk\.0\.ffn_gate_inp\.weight' is not"):
         load_model(str(path))
+
+
+def test_gates_and_ups_have_to_be_alike(tmp_path: Path) -> None:
+    tensors = {
+        f"blk.0.ffn_{name}_exps.weight": np.zeros((2, width, 4), np.float32)
+        for name, width in (("gate", 3), ("up", 5))
+    }
+    path = write_gguf(tmp_path / "x.gguf", "qwen3moe", {}, {}, tensors)
+    both = r"ffn_gate_exps\.weight' and 'blk\.0\.ffn_up_exps\.weight' differ in shape"
+    with pytest.raises(InputError, match=both):
+        GGUFFile(path)
 
 
 @pytest.mark.parametrize("keep", [0, 3, 100, 2000, -1000])
