@@ -1,8 +1,8 @@
 """What transformers' mixtures of experts compute inside, where no module's hook sees.
 
 Their experts are one parameter, and their routers return no logits of which anything
-else is made. Both multiply by `torch.nn.functional.linear`, by their own code: here
-that function tells which weight it is given.
+else is made. Both multiply and add biases by their own code: here every function of
+torch tells which weight or bias it is given.
 """
 
 import contextlib
@@ -32,19 +32,30 @@ def watching(model: Any, change: Change, seen: dict[str, np.ndarray]) -> Iterato
       seen: gets [tokens, F] by name, 0 at tokens that are not routed to the expert.
     """
     torch = pytest.importorskip("torch")
-    functional = torch.nn.functional
-    named: dict[int, tuple[str, Any]] = {}  # by address: a weight's name, its tokens
+    # By address, of what multiplies and of what makes the output: the layer's name, its
+    # tokens. Both are the weight where there is no bias apart.
+    takes: dict[int, tuple[str, Any]] = {}
+    gives: dict[int, tuple[str, Any]] = {}
     tokens: dict[Any, Any] = {}  # experts' module -> its [N, k] of this call
     handles = []
     for name, module in model.named_modules():
         name = name if name.startswith("model.") else f"model.{name}"
         if is_router(module):
-            named[module.weight.data_ptr()] = name, None
+            gives[module.weight.data_ptr()] = name, None
         if type(module).__name__.endswith("Experts"):
             for kind in ("gate_up_proj", "down_proj"):
-                for expert, weight in enumerate(getattr(module, kind)):
+                weights = getattr(module, kind)
+                last = getattr(module, f"{kind}_bias", weights)
+                for expert, (weight, added) in enumerate(
+                    zip(weights, last, strict=True)
+                ):
                     where = module, expert
-                    named[weight.data_ptr()] = f"{name}.{expert}.{kind}", where
+                    gives[added.data_ptr()] = f"{name}.{expert}.{kind}", where
+                    if kind == "down_proj":
+                        takes[weight.data_ptr()] = (
+                            f"{name}.{expert}.{kind}:input",
+                            where,
+                        )
 
             def remember(module: Any, inputs: Any) -> None:
                 tokens[module] = inputs[1]
@@ -64,20 +75,27 @@ def watching(model: Any, change: Change, seen: dict[str, np.ndarray]) -> Iterato
         seen[name] = every
         return values
 
-    plain = functional.linear
+    class Watch(torch.overrides.TorchFunctionMode):
+        def __torch_function__(
+            self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
+            kwargs = kwargs or {}
+            if len(args) < 2 or not isinstance(args[1], torch.Tensor):
+                return function(*args, **kwargs)
+            x, other, *rest = args
+            address = other.data_ptr()
+            if address in takes:
+                name, where = takes[address]
+                x = keep(name, x, where)
+            y = function(x, other, *rest, **kwargs)
+            if address in gives:
+                name, where = gives[address]
+                y = keep(name, y, where)
+            return y
 
-    def linear(x: Any, weight: Any, bias: Any = None) -> Any:
-        name, where = named.get(weight.data_ptr(), ("", None))
-        if not name:
-            return plain(x, weight, bias)
-        if name.endswith("down_proj"):
-            x = keep(f"{name}:input", x, where)
-        return keep(name, plain(x, weight, bias), where)
-
-    functional.linear = linear
     try:
-        yield
+        with Watch():
+            yield
     finally:
-        functional.linear = plain
         for handle in handles:
             handle.remove()

@@ -81,7 +81,7 @@ def _numbers(
         assert branch is not None, site
         own.append(starts[layer, site][0] + index)
         first, width = starts[layer, f"{branch.output}:input"]
-        product.append(first + index % width)
+        product.append(first + branch.row_of(site, index, width))
     return np.array(own), np.array(product)
 
 

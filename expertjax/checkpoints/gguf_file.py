@@ -4,7 +4,7 @@ It is turned into what a Hugging Face folder would hold: a `config.json` and
 tensors by their names there, dequantised. Formats: see `gguf_tables.py`.
 """
 
-import re
+from collections import defaultdict
 from collections.abc import Collection, Iterator
 from functools import cached_property
 from pathlib import Path
@@ -12,9 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from expertjax.checkpoints.gguf_experts import is_of_experts, place_of
+from expertjax.checkpoints.gguf_mixtures import KNOWN, architecture_of
 from expertjax.checkpoints.gguf_parts import SUFFIX, check_parts, parts_of
 from expertjax.checkpoints.gguf_rope import read_rope
-from expertjax.checkpoints.gguf_tables import ARCHITECTURES, Architecture
+from expertjax.checkpoints.gguf_tables import Architecture
 from expertjax.errors import InputError, join_problems
 from expertjax.models.configs import IGNORE_HINT
 
@@ -23,7 +25,7 @@ _ROWS_VALUES = 2**20  # values that are dequantised at a time
 # the queries by the square root of D / H there, elsewhere by that of K.
 _WIDE_QUERIES = {"gemma2": 46, "gemma3": 62}
 # The others have no value that would go without saying.
-_OPTIONAL = {"num_key_value_heads", "head_dim", "final_logit_softcapping"}
+_OPTIONAL = {"num_key_value_heads", "head_dim", "final_logit_softcapping", "clip_qkv"}
 # After these llama.cpp writes no more: a text's end, a turn's, a message's, and what
 # ends the filling of a gap.
 _ENDS = ("eos", "eot", "eom", "fim_pad", "fim_rep", "fim_sep")
@@ -90,16 +92,17 @@ class GGUFFile:
             name: value for name, value in said.items() if name not in self.ignored
         }
         name = self.metadata.get("general.architecture")
-        if name not in ARCHITECTURES:
-            known = ", ".join(ARCHITECTURES)
+        found = architecture_of(self.metadata)
+        if found is None:
+            known = ", ".join(KNOWN)
             raise InputError(f"{path}: architecture {name!r}; known: {known}")
-        self.architecture: Architecture = ARCHITECTURES[name]
+        self.architecture: Architecture = found
         self._tensors = {tensor.name: tensor for tensor in tensors}
         self._of_key = self._name_tensors()
         self.attributes = self._read_attributes(name)
         self.shapes: dict[str, tuple[int, ...]] = {
-            key: _shape(tensor)[:: -1 if self.architecture.is_transposed(key) else 1]
-            for key, tensor in self._of_key.items()
+            key: self.architecture.shape(key, [_shape(tensor) for tensor in parts])
+            for key, parts in self._of_key.items()
         }
         self.dtypes = dict.fromkeys(self.shapes, "float32")
         kinds = {tensor.tensor_type.name for tensor in self._tensors.values()} - _FLOATS
@@ -116,37 +119,46 @@ class GGUFFile:
         Raises:
           InputError: of a kind of quantisation that is not known.
         """
-        tensor = self._of_key[key]
+        parts = self._of_key[key]
+        if not is_of_experts(key):
+            values = self._dequantized(parts[0])
+            return self.architecture.restore(key, values, self.attributes)
+        whole = np.empty(self.shapes[key], np.float32)
+        for number, tensor in enumerate(parts):
+            place = place_of(whole, number, len(parts), self.architecture.dealt_out)
+            place[...] = self._dequantized(tensor)
+        return whole
+
+    def _dequantized(self, tensor: Any) -> np.ndarray:
         try:
-            values = _dequantize(tensor)
+            return _dequantize(tensor)
         except (NotImplementedError, ValueError) as error:
             kind = tensor.tensor_type.name
             raise InputError(
                 f"{self.path}: {tensor.name} cannot be dequantised from {kind} "
                 f"({error}); convert the model to another kind"
             ) from error
-        return self.architecture.restore(key, values, self.attributes)
 
-    def _name_tensors(self) -> dict[str, Any]:
-        """Hugging Face's name -> tensor."""
-        patterns = [
-            (re.compile(re.escape(name).replace(r"\{layer\}", r"(\d+)")), module)
-            for name, module in self.architecture.modules.items()
-        ]
-        named, unknown = {}, []
+    def _name_tensors(self) -> dict[str, list[Any]]:
+        """Hugging Face's name -> tensor, or its parts."""
+        named: dict[str, dict[int, Any]] = defaultdict(dict)
+        problems = []
         for name, tensor in self._tensors.items():
-            stem, _, kind = name.rpartition(".")
-            matches = [(p.fullmatch(stem), module) for p, module in patterns]
-            found = [(m, module) for m, module in matches if m]
-            if found and kind in ("weight", "bias"):
-                match, module = found[0]
-                layer = match[1] if match.groups() else None
-                named[f"{module.format(layer=layer)}.{kind}"] = tensor
+            if found := self.architecture.find(name):
+                key, part = found
+                named[key][part] = tensor
             elif name != _FACTORS:
-                unknown.append(f"tensor {name!r} is not known")
-        if unknown:
-            raise InputError(join_problems(f"{self.path}: not understood:", unknown))
-        return named
+                problems.append(f"tensor {name!r} is not known")
+        parts = {key: [of[part] for part in sorted(of)] for key, of in named.items()}
+        problems += [
+            f"tensors {tensors[0].name!r} and {tensor.name!r} differ in shape"
+            for tensors in parts.values()
+            for tensor in tensors[1:]
+            if _shape(tensor) != _shape(tensors[0])
+        ]
+        if problems:
+            raise InputError(join_problems(f"{self.path}: not understood:", problems))
+        return parts
 
     def _read_attributes(self, architecture: str) -> dict[str, Any]:
         rows, prefix = self.architecture, f"{architecture}."
@@ -205,8 +217,10 @@ class GGUFFile:
             yield f"only {rotated} of {width} coordinates of a head are rotated"
         if (other := given.pop("attention.value_length", width)) != width:
             yield f"values of width {other} beside keys of width {width}"
-        if architecture == "llama":
+        kind = attributes["model_type"]
+        if kind in ("llama", "granitemoe", "gpt_oss"):
             attributes["attention_bias"] = "blk.0.attn_q.bias" in self._tensors
+        if kind == "llama":
             attributes["mlp_bias"] = "blk.0.ffn_up.bias" in self._tensors
         if architecture in _WIDE_QUERIES:
             wide = attributes["num_hidden_layers"] == _WIDE_QUERIES[architecture]
@@ -214,7 +228,7 @@ class GGUFFile:
             attributes["query_pre_attn_scalar"] = scalar
         factors = self._tensors.get(_FACTORS)
         table = None if factors is None else np.asarray(factors.data, np.float32)
-        yield from read_rope(attributes, given, table)
+        yield from read_rope(attributes, given, table, self.architecture.yarn)
 
     @cached_property
     def tokens(self) -> dict[str, Any]:

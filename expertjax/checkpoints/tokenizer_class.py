@@ -37,6 +37,7 @@ OF_MODEL_TYPE: dict[str, str | None] = {
     "gpt2": "GPT2Tokenizer",
     "gpt_neo": "GPT2Tokenizer",
     "gpt_neox": "GPTNeoXTokenizer",
+    "gpt_oss": None,
     "gptj": "GPT2Tokenizer",
     "granite": AS_WRITTEN,
     "granitemoe": AS_WRITTEN,

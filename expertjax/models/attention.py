@@ -118,6 +118,7 @@ def attend(
     scale: float | Array,
     bias: Array | None = None,
     softcap: float | None = None,
+    sinks_H: Array | None = None,
 ) -> Array:
     """Multi-head attention; G key-value heads serve H query heads.
 
@@ -130,13 +131,14 @@ def attend(
       scale: of the scores; may differ by layer.
       bias: added to the scores, broadcast to [B, H, T, S].
       softcap: scores become `softcap * tanh(scores / softcap)`, before the mask.
+      sinks_H: scores of one more key, whose value is 0 and which all see.
 
     Returns:
       [B, T, H * K]: the heads' outputs, side by side.
     """
     k_BxSxGxK, v_BxSxGxK = tap.remember(k_BxSxGxK, v_BxSxGxK)
     same_width = k_BxSxGxK.shape[-1] == v_BxSxGxK.shape[-1]
-    if softcap is None and same_width:
+    if softcap is None and sinks_H is None and same_width:
         q_BxTxHxK = q_BxTxHxK * jnp.asarray(scale, q_BxTxHxK.dtype)
         out = jax.nn.dot_product_attention(
             q_BxTxHxK, k_BxSxGxK, v_BxSxGxK, bias=bias, mask=mask_Bx1xTxS, scale=1.0
@@ -150,7 +152,12 @@ def attend(
     if bias is not None:
         scores = scores + bias
     scores = jnp.where(mask_Bx1xTxS, scores, jnp.finfo(jnp.float32).min)
+    if sinks_H is not None:
+        one = (*scores.shape[:-1], 1)
+        sinks = jnp.broadcast_to(sinks_H.astype(jnp.float32)[:, None, None], one)
+        scores = jnp.concatenate([scores, sinks], axis=-1)
     weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
+    weights = weights if sinks_H is None else weights[..., :-1]
     out = jnp.einsum("bhts,bshk->bthk", weights, v)
     return out.reshape(*out.shape[:2], -1)
 

@@ -24,7 +24,13 @@ from expertjax.models.decoder_config import DecoderConfig
 from expertjax.models.edits import PLAIN, Probe, Tap
 from expertjax.models.experts import RoutedMLP
 from expertjax.models.family import Output
-from expertjax.models.layers import activation, at_layer, scan_blocks, stack_blocks
+from expertjax.models.layers import (
+    activation,
+    at_layer,
+    clip,
+    scan_blocks,
+    stack_blocks,
+)
 from expertjax.typing import Array
 
 
@@ -85,6 +91,8 @@ class Attention(nnx.Module):
             }
             of_q, of_k = shapes[config.qk_norm]
             self.q_norm, self.k_norm = config.norm(*of_q), config.norm(*of_k)
+        if config.sinks:
+            self.sinks = nnx.Param(jnp.zeros(config.num_heads))
         self.o_proj = _Linear(q, d, config.out_bias, rngs, dtype)
 
     def __call__(self, x_BxTxD: Array, tap: Tap, view: View) -> Array:
@@ -94,7 +102,8 @@ class Attention(nnx.Module):
         if config.qk_norm == "all":
             q, k = self.q_norm(q), self.k_norm(k)
         if config.qkv_clip is not None:
-            q, k, v = (_clip(z, config.qkv_clip) for z in (q, k, v))
+            limit = config.qkv_clip
+            q, k, v = (clip(z, -limit, limit) for z in (q, k, v))
         q = split_heads(q, config.num_heads)
         k, v = (split_heads(z, config.num_kv_heads) for z in (k, v))
         if config.qk_norm in ("head", "each"):
@@ -109,6 +118,7 @@ class Attention(nnx.Module):
             scale=config.head_width**-0.5 if scale is None else scale,
             bias=view.bias,
             softcap=config.attention_softcap,
+            sinks_H=self.sinks[...] if config.sinks else None,
         )
         attended = tap(f"{config.names.out}:input", attended)
         return tap(config.names.out, self.o_proj(attended))
@@ -127,11 +137,6 @@ class Attention(nnx.Module):
             return split_groups(qkv, heads, kv_heads)
         ends = [end * self.config.head_width for end in (heads, heads + kv_heads)]
         return tuple(jnp.split(qkv, ends, axis=-1))
-
-
-def _clip(x: Array, limit: float) -> Array:
-    # By comparisons, since a minimum may pass over NaN.
-    return jnp.where(x > limit, limit, jnp.where(x < -limit, -limit, x))
 
 
 class MLP(nnx.Module):

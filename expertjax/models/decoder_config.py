@@ -71,6 +71,7 @@ class DecoderConfig:
     # Over all heads at once, or each head, with one scale or "each" with its own.
     qk_norm: Literal["all", "head", "each", None] = None
     query_scale: float | None = None  # K ** -0.5 unless given
+    sinks: bool = False  # a score of each head's own, for attending to nothing
 
     norms: Norms = "pre"
     norm_kind: Literal["rms", "layer"] = "rms"

@@ -14,13 +14,32 @@ from flax import nnx
 from expertjax.models.configs import ConfigReader
 from expertjax.models.decoder_names import LLAMA
 from expertjax.models.edits import Tap
-from expertjax.models.family import Fused, KeyRule
-from expertjax.models.layers import activation
+from expertjax.models.family import Fused, KeyRule, rules_for
+from expertjax.models.layers import activation, clip
 from expertjax.models.readout import Branch
 from expertjax.models.routing import Routing, grouped_dot
 from expertjax.typing import Array
 
 _INIT = nnx.initializers.normal(0.02)
+
+
+@dataclasses.dataclass(frozen=True)
+class ClampedGates:
+    """gpt-oss's product of gate and up, whose units are neighbours in their layer.
+
+    Attributes:
+      alpha: of the gate's sigmoid.
+      limit: above which both are cut off, and up below its negative.
+    """
+
+    alpha: float
+    limit: float
+
+    def __call__(self, both: Array) -> Array:
+        """[.., 2 F] -> [.., F]."""
+        gate = clip(both[..., ::2], -jnp.inf, self.limit)
+        up = clip(both[..., 1::2], -self.limit, self.limit)
+        return (up + 1) * gate * nnx.sigmoid(self.alpha * gate)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +55,8 @@ class ExpertsConfig:
       router: the router's name in it.
       shared_width: of an MLP beside them, which all tokens run, times the sigmoid of
         one number; None if there is none.
+      bias: of the router and of the experts' layers.
+      clamped: in place of activation(gate) * up.
     """
 
     number: int
@@ -45,6 +66,8 @@ class ExpertsConfig:
     module: str = "mlp"
     router: str = "gate"
     shared_width: int | None = None
+    bias: bool = False
+    clamped: ClampedGates | None = None
 
     @property
     def gate_up(self) -> str:
@@ -86,6 +109,7 @@ class ExpertsConfig:
                 "blocks.mlp.experts.down_proj.kernel",
                 gates=(self.gate_up.format(expert=expert),),
                 scale=scale,
+                interleaved=self.clamped is not None,
                 expert=expert,
             )
             for expert in range(self.number)
@@ -96,16 +120,26 @@ class _Grouped(nnx.Module):
     """A linear layer of each expert."""
 
     def __init__(
-        self, experts: int, inputs: int, outputs: int, rngs: nnx.Rngs, dtype: Any
+        self,
+        experts: ExpertsConfig,
+        inputs: int,
+        outputs: int,
+        rngs: nnx.Rngs,
+        dtype: Any,
     ) -> None:
-        self.kernel = nnx.Param(_INIT(rngs.params(), (experts, inputs, outputs)))
+        number = experts.number
+        self.kernel = nnx.Param(_INIT(rngs.params(), (number, inputs, outputs)))
+        self.bias = nnx.Param(jnp.zeros((number, outputs))) if experts.bias else None
         self.dtype = dtype
 
     def __call__(self, x_RxD: Array, routing: Routing) -> Array:
         """[R, F] of rows that are sorted by expert."""
         dtype = self.dtype or jnp.result_type(x_RxD, self.kernel[...])
         kernel_ExDxF = self.kernel[...].astype(dtype)
-        return grouped_dot(x_RxD.astype(dtype), kernel_ExDxF, routing.sizes)
+        y_RxF = grouped_dot(x_RxD.astype(dtype), kernel_ExDxF, routing.sizes)
+        if self.bias is None:
+            return y_RxF
+        return y_RxF + self.bias[...].astype(dtype)[routing.expert]
 
 
 class _Experts(nnx.Module):
@@ -114,9 +148,9 @@ class _Experts(nnx.Module):
     def __init__(
         self, experts: ExpertsConfig, width: int, rngs: nnx.Rngs, dtype: Any
     ) -> None:
-        e, f = experts.number, experts.width
-        self.gate_up_proj = _Grouped(e, width, 2 * f, rngs, dtype)
-        self.down_proj = _Grouped(e, f, width, rngs, dtype)
+        f = experts.width
+        self.gate_up_proj = _Grouped(experts, width, 2 * f, rngs, dtype)
+        self.down_proj = _Grouped(experts, f, width, rngs, dtype)
 
 
 class RoutedMLP(nnx.Module):
@@ -131,22 +165,22 @@ class RoutedMLP(nnx.Module):
         rngs: nnx.Rngs,
         dtype: Any,
     ) -> None:
-        def linear(outputs: int) -> nnx.Linear:
+        def linear(outputs: int, bias: bool) -> nnx.Linear:
             return nnx.Linear(
                 width,
                 outputs,
-                use_bias=False,
+                use_bias=bias,
                 kernel_init=_INIT,
                 dtype=dtype,
                 rngs=rngs,
             )
 
         self.config, self.activation = experts, activation
-        self.router = linear(experts.number)
+        self.router = linear(experts.number, experts.bias)
         self.experts = _Experts(experts, width, rngs, dtype)
         self.shared = shared
         if shared is not None:
-            self.shared_gate = linear(1)
+            self.shared_gate = linear(1, False)
 
     def __call__(self, x_BxTxD: Array, tap: Tap) -> Array:
         """[B, T, D]: what the mixture adds to the residual stream."""
@@ -156,8 +190,7 @@ class RoutedMLP(nnx.Module):
         routing = Routing.of(logits, config.active, config.normalise)
         x_RxD = routing.spread(x_BxTxD)
         both = self.experts.gate_up_proj(x_RxD, routing)
-        gate, up = jnp.split(tap.routed(config.gate_up, both, routing), 2, axis=-1)
-        hidden = activation(self.activation)(gate) * up
+        hidden = self._product(tap.routed(config.gate_up, both, routing))
         hidden = tap.routed(f"{config.down}:input", hidden, routing)
         y_RxD = self.experts.down_proj(hidden, routing)
         y_BxTxD = routing.combine(tap.routed(config.down, y_RxD, routing))
@@ -165,6 +198,12 @@ class RoutedMLP(nnx.Module):
             return y_BxTxD
         gate = tap(f"{config.shared}_gate", self.shared_gate(x_BxTxD))
         return y_BxTxD + nnx.sigmoid(gate) * shared
+
+    def _product(self, both_RxF: Array) -> Array:
+        if self.config.clamped is not None:
+            return self.config.clamped(both_RxF)
+        gate, up = jnp.split(both_RxF, 2, axis=-1)
+        return activation(self.activation)(gate) * up
 
 
 def read_experts(
@@ -187,27 +226,30 @@ def read_experts(
     return ExpertsConfig(every, active, **options)
 
 
-def expert_rules(module: str, router: str) -> tuple[KeyRule, ...]:
+def expert_rules(
+    module: str, router: str, *, transpose: bool = True
+) -> tuple[KeyRule, ...]:
     """The key table of mixtures, by the names of transformers 5.
 
     Args:
       module: of the mixture.
       router: its name in it.
+      transpose: are the experts' weights [E, out, in]?
     """
-    ours = "blocks.mlp"
     linear = {f"shared_expert.{n}_proj": f"shared.{n}_proj" for n in _PARTS}
     linear |= {router: "router", "shared_expert_gate": "shared_gate"}
-    plain = {f"{name}.weight": path for name, path in linear.items()}
-    plain |= {f"experts.{n}": f"experts.{n}" for n in ("gate_up_proj", "down_proj")}
-    return tuple(
-        KeyRule(
-            f"{LLAMA.blocks}{module}.{key}", f"{ours}.{path}.kernel", transpose=True
-        )
-        for key, path in plain.items()
+    block, ours = f"{LLAMA.blocks}{module}.", "blocks.mlp."
+    modules = {name: (ours + path, "linear") for name, path in linear.items()}
+    experts = {f"{block}experts.{n}": f"{ours}experts.{n}" for n in _EXPERT}
+    return (
+        *rules_for(block, modules),
+        *(KeyRule(key, f"{path}.kernel", transpose) for key, path in experts.items()),
+        *(KeyRule(f"{key}_bias", f"{path}.bias") for key, path in experts.items()),
     )
 
 
 _PARTS = ("gate", "up", "down")
+_EXPERT = ("gate_up_proj", "down_proj")
 
 
 def fused_experts(module: str, old: str, parts: Iterable[str]) -> tuple[Fused, Fused]:

@@ -41,6 +41,11 @@ def activation(name: str) -> Callable[[Array], Array]:
     return ACTIVATIONS[name]
 
 
+def clip(x: Array, low: float, high: float) -> Array:
+    """Cut off at both ends; NaN stays, over which a minimum may pass."""
+    return jnp.where(x > high, high, jnp.where(x < low, low, x))
+
+
 def layer_norm(
     features: int,
     epsilon: float,

@@ -37,6 +37,7 @@ class Branch:
         that of the other factor. A site may hold several, one after the other.
       norms: paths of the norms between this layer's output and the end of the block.
       scale: of what is added.
+      interleaved: the units of `gates` that belong to a row are neighbours.
       expert: of a mixture, whose kernel is [L, E, F, D]; None if it is none. The
         router's weight, which is positive and another at each token, is left out.
     """
@@ -47,12 +48,25 @@ class Branch:
     gates: tuple[str, ...] = ()
     norms: tuple[str, ...] = ()
     scale: float = 1.0
+    interleaved: bool = False
     expert: int | None = None
 
     @property
     def rows(self) -> tuple[str, ...]:
         """The sites whose units have a row of the kernel."""
         return tuple(filter(None, (f"{self.output}:input", self.hidden, *self.gates)))
+
+    def row_of(self, site: str, index: Array, width: int) -> Array:
+        """Which row of the kernel units have.
+
+        Args:
+          site: one of `rows`.
+          index: their output coordinates.
+          width: how many rows there are.
+        """
+        if self.interleaved and site in self.gates:
+            return index // 2
+        return index % width
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,7 +150,8 @@ def direct_effects(
     if branch is None or site == branch.output:
         x_KxD = jax.nn.one_hot(index_K, features)
     else:
-        x_KxD = kernel_LxFxD[layer_K, index_K % width].astype(jnp.float32)
+        row_K = branch.row_of(site, index_K, width)
+        x_KxD = kernel_LxFxD[layer_K, row_K].astype(jnp.float32)
 
     def norm(path: str, x_KxD: Array, layer: Array | int | None = None) -> Array:
         if readout.centred:

@@ -1,7 +1,9 @@
 """Writes GGUF files from Hugging Face folders, as llama.cpp's converter does."""
 
 import json
-from collections.abc import Mapping
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,34 @@ def permute(weight: np.ndarray, heads: int) -> np.ndarray:
     return halves.swapaxes(1, 2).reshape(weight.shape)
 
 
+def experts_apart(
+    tensors: Mapping[str, np.ndarray], architecture: str
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Experts' tensors stacked where they were single, gate and up apart."""
+    single: dict[str, dict[int, np.ndarray]] = defaultdict(dict)
+    for key, value in tensors.items():
+        name, is_bias = key.removesuffix("_bias"), key.endswith("_bias")
+        kind = "bias" if is_bias else "weight"
+        if match := re.fullmatch(r"(.*\.experts)\.(\d+)(\..*)", key):
+            single[match[1] + match[3]][int(match[2])] = value
+        elif architecture == "gpt-oss" and name.endswith("gate_up_proj"):
+            turned = value if is_bias else value.swapaxes(1, 2)
+            for start, part in enumerate(("gate", "up")):
+                own = name.replace("gate_up", part)
+                yield f"{own}.{kind}", turned[:, start::2]
+        elif architecture == "gpt-oss" and name.endswith("experts.down_proj"):
+            yield f"{name}.{kind}", value if is_bias else value.swapaxes(1, 2)
+        elif key.endswith("block_sparse_moe.input_linear.weight"):
+            for part, of in zip(("w1", "w3"), np.split(value, 2, axis=1), strict=True):
+                yield key.replace("input_linear", f"experts.{part}"), of
+        elif key.endswith(".sinks"):
+            yield f"{key}.weight", value
+        else:
+            yield key, value
+    for key, of in single.items():
+        yield key, np.stack([of[expert] for expert in range(len(of))])
+
+
 def converted(folder: Path, architecture: str) -> dict[str, np.ndarray]:
     """The folder's tensors by GGUF's names, which the gguf package knows."""
     gguf = pytest.importorskip("gguf")
@@ -29,14 +59,17 @@ def converted(folder: Path, architecture: str) -> dict[str, np.ndarray]:
     names = gguf.get_tensor_name_map(number, layers)
     heads = config.get("num_attention_heads")
     source, tensors = open_weights(folder), {}
-    for key in source.shapes:
-        value = source.read(key).astype(np.float32)
-        if architecture == "llama" and "q_proj" in key:
+    given = {key: source.read(key).astype(np.float32) for key in source.shapes}
+    is_permuted = architecture in ("llama", "granitemoe")
+    for key, value in experts_apart(given, architecture):
+        if is_permuted and "q_proj" in key:
             value = permute(value, heads)
-        elif architecture == "llama" and "k_proj" in key:
+        elif is_permuted and "k_proj" in key:
             value = permute(value, config["num_key_value_heads"])
         elif architecture.startswith("gemma") and key.endswith("norm.weight"):
             value = value + 1
+        elif key.endswith("shared_expert_gate.weight"):
+            value = value[0]
         elif architecture == "gpt2" and ".c_" in key and value.ndim == 2:
             value = value.T
         name = names.get_name(key, try_suffixes=(".weight", ".bias"))
@@ -48,6 +81,7 @@ def converted(folder: Path, architecture: str) -> dict[str, np.ndarray]:
 def sizes(folder: Path, architecture: str) -> dict[str, Any]:
     """The metadata of the architecture, under the names of the specification."""
     config = json.loads((folder / "config.json").read_text())
+    config.setdefault("num_local_experts", config.get("num_experts"))
     if architecture == "gpt2":
         return {
             "block_count": config["n_layer"],
@@ -72,9 +106,28 @@ def sizes(folder: Path, architecture: str) -> dict[str, Any]:
     if "head_dim" in config:
         metadata["attention.key_length"] = config["head_dim"]
         metadata["attention.value_length"] = config["head_dim"]
-    if architecture.startswith("gemma"):
+    if architecture.startswith("gemma") or architecture == "gpt-oss":
         metadata["attention.sliding_window"] = config["sliding_window"]
-    return metadata
+    if rope.get("rope_type") == "yarn":
+        original = rope["original_max_position_embeddings"]
+        metadata["rope.scaling.type"] = "yarn"
+        metadata["rope.scaling.factor"] = rope["factor"]
+        metadata["rope.scaling.original_context_length"] = original
+    more = {name: config[theirs] for name, theirs in _MORE.items() if theirs in config}
+    return metadata | {name: v for name, v in more.items() if v is not None}
+
+
+_MORE = {
+    "expert_count": "num_local_experts",
+    "expert_used_count": "num_experts_per_tok",
+    "expert_feed_forward_length": "moe_intermediate_size",
+    "expert_shared_feed_forward_length": "shared_expert_intermediate_size",
+    "attention.clamp_kqv": "clip_qkv",
+    "attention.scale": "attention_multiplier",
+    "embedding_scale": "embedding_multiplier",
+    "residual_scale": "residual_multiplier",
+    "logit_scale": "logits_scaling",
+}
 
 
 def tokens_of(folder: Path, **changes: Any) -> dict[str, Any]:

@@ -42,6 +42,7 @@ LLAMA3 = {
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 8192,
 }
+_EXPERTS = {"num_experts": 3, "num_experts_per_tok": 2}
 CASES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "llama": ("llama", "LlamaForCausalLM", {"tie_word_embeddings": True}),
     "llama-biases": (
@@ -60,6 +61,35 @@ CASES: dict[str, tuple[str, str, dict[str, Any]]] = {
         "gemma3",
         "Gemma3ForCausalLM",
         {"head_dim": 16, "sliding_window": 4, "query_pre_attn_scalar": 16},
+    ),
+    "mixtral": ("llama", "MixtralForCausalLM", {"num_local_experts": 4}),
+    "qwen2moe": (
+        "qwen2moe",
+        "Qwen2MoeForCausalLM",
+        _EXPERTS | {"moe_intermediate_size": 20, "shared_expert_intermediate_size": 28},
+    ),
+    "qwen3moe": (
+        "qwen3moe",
+        "Qwen3MoeForCausalLM",
+        _EXPERTS
+        | {"moe_intermediate_size": 20, "head_dim": 16, "norm_topk_prob": True},
+    ),
+    "olmoe": ("olmoe", "OlmoeForCausalLM", _EXPERTS | {"clip_qkv": 0.5}),
+    "granitemoe": (
+        "granitemoe",
+        "GraniteMoeForCausalLM",
+        {
+            "num_local_experts": 3,
+            "attention_multiplier": 0.25,
+            "embedding_multiplier": 3.0,
+            "residual_multiplier": 0.5,
+            "logits_scaling": 4.0,
+        },
+    ),
+    "gpt-oss": (
+        "gpt-oss",
+        "GptOssForCausalLM",
+        {"num_local_experts": 3, "num_experts_per_tok": 2, "head_dim": 16},
     ),
 }
 
@@ -163,7 +193,7 @@ def test_a_folder_with_one_file_is_enough(llama: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"expert_count": 8}, "llama.expert_count=8"),
+        ({"expert_count": 8}, r"'blk\.0\.ffn_gate\.weight' is not known"),
         ({"attention.layer_norm_rms_epsilon": None}, "epsilon is missing"),
         ({"rope.scaling.type": "yarn"}, "rope.scaling.type='yarn'"),
         ({"rope.dimension_count": 4}, "only 4 of 8 coordinates"),
@@ -213,6 +243,17 @@ def test_unknown_tensors_are_refused(llama: Path, tmp_path: Path) -> None:
     path = write_gguf(tmp_path / "x.gguf", "llama", metadata, tokens, tensors)
     with pytest.raises(InputError, match=r"'blk\.0\.ffn_gate_inp\.weight' is not"):
         load_model(str(path))
+
+
+def test_gates_and_ups_have_to_be_alike(tmp_path: Path) -> None:
+    tensors = {
+        f"blk.0.ffn_{name}_exps.weight": np.zeros((2, width, 4), np.float32)
+        for name, width in (("gate", 3), ("up", 5))
+    }
+    path = write_gguf(tmp_path / "x.gguf", "qwen3moe", {}, {}, tensors)
+    both = r"ffn_gate_exps\.weight' and 'blk\.0\.ffn_up_exps\.weight' differ in shape"
+    with pytest.raises(InputError, match=both):
+        GGUFFile(path)
 
 
 @pytest.mark.parametrize("keep", [0, 3, 100, 2000, -1000])

@@ -109,4 +109,28 @@ CASES: Cases = {
             },
         },
     ),
+    **_cases(
+        "GptOssForCausalLM",
+        {
+            "gpt_oss": {
+                "num_local_experts": 4,
+                "num_experts_per_tok": 2,
+                "head_dim": 16,
+                "sliding_window": 3,
+            },
+            "gpt_oss-clamped-no-bias": {
+                "num_local_experts": 4,
+                "num_experts_per_tok": 3,
+                "head_dim": 8,
+                "attention_bias": False,
+                "swiglu_alpha": 0.9,
+                "swiglu_limit": 0.4,
+                "sliding_window": 4,
+                "layer_types": ["full_attention", *["sliding_attention"] * 2],
+                "tie_word_embeddings": True,
+                "rms_norm_eps": 1e-2,
+                "rope_parameters": {"rope_type": "default", "rope_theta": 50.0},
+            },
+        },
+    ),
 }

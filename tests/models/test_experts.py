@@ -187,6 +187,18 @@ def test_an_expert_writes_its_own_rows(tmp_path: Path) -> None:
     assert not readout.writes("block_sparse_moe.router")
 
 
+def test_neighbours_of_gpt_oss_write_one_row() -> None:
+    """Gate and up of a hidden unit stand beside each other."""
+    family, config = read_config({"model_type": "gpt_oss"} | SIZES, (), "config.json")
+    assert family.readout is not None
+    branch = family.readout(config).branch_of("mlp.experts.3.gate_up_proj")
+    assert branch is not None
+    rows = branch.row_of("mlp.experts.3.gate_up_proj", jnp.array([0, 1, 4, 5]), 3)
+    assert rows.tolist() == [0, 0, 2, 2]
+    own = branch.row_of("mlp.experts.3.down_proj:input", jnp.arange(3), 3)
+    assert own.tolist() == [0, 1, 2]
+
+
 SIZES = {"hidden_size": 64, "num_attention_heads": 4, "num_key_value_heads": 2}
 REFUSED = (
     ("qwen2_moe", {"mlp_only_layers": [1]}, r"mlp_only_layers=\[1\] is not impl"),
@@ -195,6 +207,9 @@ REFUSED = (
     ("olmoe", {"num_experts": 4, "num_local_experts": 8}, "num_local_experts=8 and"),
     ("granitemoe", {"shared_intermediate_size": 9}, "shared_intermediate_size=9"),
     ("granitemoe", {"logits_scaling": 0.0}, "logits_scaling=0.0 divides"),
+    ("gpt_oss", {"hidden_act": "gelu"}, "hidden_act='gelu' is not impl"),
+    ("gpt_oss", {"swiglu_limit": 0.0}, "swiglu_limit=0.0 should be positive"),
+    ("gpt_oss", {"sliding_window": None}, "there is no sliding_window"),
 )
 
 
@@ -288,6 +303,47 @@ HUB = {
             "vocab_size": 50304,
         },
         6_919_161_856,
+    ),
+    # openai/gpt-oss-20b
+    "gpt_oss": (
+        {
+            "architectures": ["GptOssForCausalLM"],
+            "attention_bias": True,
+            "attention_dropout": 0.0,
+            "eos_token_id": 200002,
+            "experts_per_token": 4,
+            "head_dim": 64,
+            "hidden_act": "silu",
+            "hidden_size": 2880,
+            "initial_context_length": 4096,
+            "initializer_range": 0.02,
+            "intermediate_size": 2880,
+            "layer_types": ["sliding_attention", "full_attention"] * 12,
+            "max_position_embeddings": 131072,
+            "num_attention_heads": 64,
+            "num_experts_per_tok": 4,
+            "num_hidden_layers": 24,
+            "num_key_value_heads": 8,
+            "num_local_experts": 32,
+            "output_router_logits": False,
+            "pad_token_id": 199999,
+            "rms_norm_eps": 1e-05,
+            "rope_scaling": {
+                "beta_fast": 32.0,
+                "beta_slow": 1.0,
+                "factor": 32.0,
+                "original_max_position_embeddings": 4096,
+                "rope_type": "yarn",
+                "truncate": False,
+            },
+            "rope_theta": 150000,
+            "router_aux_loss_coef": 0.9,
+            "sliding_window": 128,
+            "swiglu_limit": 7.0,
+            "tie_word_embeddings": False,
+            "vocab_size": 201088,
+        },
+        20_914_757_184,
     ),
 }
 
