@@ -87,10 +87,23 @@ class Attention(nnx.Module):
             self.q_norm, self.k_norm = config.norm(*of_q), config.norm(*of_k)
         self.o_proj = _Linear(q, d, config.out_bias, rngs, dtype)
 
-    def __call__(self, x_BxTxD: Array, tap: Tap, view: View) -> Array:
-        """[B, T, D]: what attention adds to the residual stream."""
+    def __call__(
+        self,
+        x_BxTxD: Array,
+        tap: Tap,
+        view: View,
+        source_BxSxD: Array | None = None,
+    ) -> Array:
+        """[B, T, D]: what attention adds to the residual stream.
+
+        Args:
+          x_BxTxD: of which queries are made, and by default keys and values.
+          tap: of this layer.
+          view: which keys a token sees.
+          source_BxSxD: of which keys and values are made, where it is another.
+        """
         config = self.config
-        q, k, v = self._project(x_BxTxD, tap)
+        q, k, v = self._project(x_BxTxD, tap, source_BxSxD)
         if config.qk_norm == "all":
             q, k = self.q_norm(q), self.k_norm(k)
         if config.qkv_clip is not None:
@@ -113,13 +126,16 @@ class Attention(nnx.Module):
         attended = tap(f"{config.names.out}:input", attended)
         return tap(config.names.out, self.o_proj(attended))
 
-    def _project(self, x_BxTxD: Array, tap: Tap) -> tuple[Array, ...]:
+    def _project(
+        self, x_BxTxD: Array, tap: Tap, source: Array | None
+    ) -> tuple[Array, ...]:
         names = self.config.names
         if self.config.qkv == "apart":
+            source = x_BxTxD if source is None else source
             return (
                 tap(names.q, self.q_proj(x_BxTxD)),
-                tap(names.k, self.k_proj(x_BxTxD)),
-                tap(names.v, self.v_proj(x_BxTxD)),
+                tap(names.k, self.k_proj(source)),
+                tap(names.v, self.v_proj(source)),
             )
         qkv = tap(names.qkv, self.qkv_proj(x_BxTxD))
         heads, kv_heads = self.config.num_heads, self.config.num_kv_heads
@@ -177,18 +193,24 @@ def _mlp(config: DecoderConfig, rngs: nnx.Rngs, dtype: Any) -> nnx.Module:
 class Block(nnx.Module):
     """Attention and MLP with their norms; see `decoder_config.Norms`."""
 
-    def __init__(self, config: DecoderConfig, rngs: nnx.Rngs, dtype: Any) -> None:
+    def __init__(
+        self,
+        config: DecoderConfig,
+        rngs: nnx.Rngs,
+        dtype: Any,
+        mlp: nnx.Module | None = None,
+    ) -> None:
         self.config = config
         self.attention = Attention(config, rngs, dtype)
-        self.mlp = _mlp(config, rngs, dtype)
+        self.mlp = _mlp(config, rngs, dtype) if mlp is None else mlp
         if config.norms == "parallel":
             self.attention_side_norm = config.norm(config.width)
             self.mlp_side_norm = config.norm(config.width)
-        elif config.norms != "post":
+        elif config.norms in ("pre", "both", "shared"):
             self.attention_pre_norm = config.norm(config.width)
         if config.norms in ("pre", "both"):
             self.mlp_pre_norm = config.norm(config.width)
-        if config.has_post_norms:
+        if config.has_post_norms or config.norms == "after":
             self.attention_post_norm = config.norm(config.width)
             self.mlp_post_norm = config.norm(config.width)
 
@@ -205,17 +227,27 @@ class Block(nnx.Module):
             y = self.attention(self.attention_side_norm(x_BxTxD), tap, view)
             y += self.mlp(self.mlp_side_norm(x_BxTxD), tap)
             return tap(":residual", x_BxTxD + self._scaled(y))
-        normed = x_BxTxD if config.norms == "post" else self.attention_pre_norm(x_BxTxD)
-        y = self.attention(normed, tap, view)
         if config.norms == "shared":
-            y += self.mlp(normed, tap)
+            normed = self.attention_pre_norm(x_BxTxD)
+            y = self.attention(normed, tap, view) + self.mlp(normed, tap)
             return tap(":residual", x_BxTxD + self._scaled(y))
-        y = self.attention_post_norm(y) if config.has_post_norms else y
-        x_BxTxD += self._scaled(y)
-        normed = x_BxTxD if config.norms == "post" else self.mlp_pre_norm(x_BxTxD)
-        y = self.mlp(normed, tap)
-        y = self.mlp_post_norm(y) if config.has_post_norms else y
-        return tap(":residual", x_BxTxD + self._scaled(y))
+        y = self.attention(self.normed("attention", x_BxTxD), tap, view)
+        x_BxTxD = self.written("attention", x_BxTxD, y)
+        y = self.mlp(self.normed("mlp", x_BxTxD), tap)
+        return tap(":residual", self.written("mlp", x_BxTxD, y))
+
+    def normed(self, part: str, x_BxTxD: Array) -> Array:
+        """What a part of the block reads."""
+        has_norm = self.config.norms in ("pre", "both")
+        return getattr(self, f"{part}_pre_norm")(x_BxTxD) if has_norm else x_BxTxD
+
+    def written(self, part: str, x_BxTxD: Array, y_BxTxD: Array) -> Array:
+        """The stream with what a part adds."""
+        if self.config.has_post_norms:
+            y_BxTxD = getattr(self, f"{part}_post_norm")(y_BxTxD)
+        x_BxTxD += self._scaled(y_BxTxD)
+        behind = self.config.norms == "after"
+        return getattr(self, f"{part}_post_norm")(x_BxTxD) if behind else x_BxTxD
 
     def _scaled(self, y: Array) -> Array:
         scale = self.config.residual_scale
@@ -223,7 +255,7 @@ class Block(nnx.Module):
 
 
 class Decoder(nnx.Module):
-    """A causal language model; see `Family` for the common signature."""
+    """A language model; see `Family` for the common signature."""
 
     def __init__(
         self, config: DecoderConfig, rngs: nnx.Rngs, dtype: Any = None
@@ -253,7 +285,7 @@ class Decoder(nnx.Module):
         if config.learned_positions is not None:
             x_BxTxD += self.position(inputs.positions)
         rotary = config.rotary.at(inputs.positions)
-        full = View(inputs.mask(causal=True), rotary)
+        full = View(inputs.mask(causal=config.causal), rotary)
         if config.alibi:
             bias = alibi_bias(inputs.key_positions, config.num_heads)
             full = dataclasses.replace(full, bias=bias * config.head_width**-0.5)
@@ -261,7 +293,8 @@ class Decoder(nnx.Module):
         if any(config.sliding):
             if config.local_rotary is not None:
                 rotary = config.local_rotary.at(inputs.positions)
-            local = View(inputs.mask(causal=True, window=config.window), rotary)
+            mask = inputs.mask(causal=config.causal, window=config.window)
+            local = View(mask, rotary)
             if all(config.sliding):
                 full, local = local, None
         x_BxTxD, pooled, cache = scan_blocks(self.blocks, x_BxTxD, probe, full, local)

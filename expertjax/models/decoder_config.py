@@ -12,9 +12,10 @@ from expertjax.models.experts import ExpertsConfig
 from expertjax.models.layers import ACTIVATIONS, LayerNorm, RMSNorm
 from expertjax.models.rotary import RotaryConfig
 
-# Before attention and MLP, on what they add, or both; or before the two side by side,
-# which read the same stream ("parallel"), by one norm if it is "shared".
-Norms = Literal["pre", "post", "both", "parallel", "shared"]
+# Before attention and MLP, on what they add, or both; or on the stream "after" it was
+# added; or before the two side by side, which read the same stream ("parallel"), by one
+# norm if it is "shared".
+Norms = Literal["pre", "post", "both", "after", "parallel", "shared"]
 QKV = Literal["apart", "side by side", "by group"]
 
 # Hugging Face's, of most of these families.
@@ -48,6 +49,8 @@ class DecoderConfig:
     rotary: RotaryConfig
     tie_embeddings: bool
     lm_head: bool  # does the checkpoint have one, tied or its own?
+
+    causal: bool = True  # a token sees none that stands behind it
 
     # Some layers may see only the last tokens. They rotate as the others do
     # unless `local_rotary` says how.
