@@ -26,6 +26,8 @@ OF_MODEL_TYPE: dict[str, str | None] = {
     "cohere": "CohereTokenizer",
     "cohere2": "CohereTokenizer",
     "ctrl": "CTRLTokenizer",
+    "deberta": "DebertaTokenizer",
+    "deberta-v2": "DebertaV2Tokenizer",
     "distilbert": "BertTokenizer",
     "electra": "BertTokenizer",
     "eurobert": None,
