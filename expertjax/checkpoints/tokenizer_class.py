@@ -21,6 +21,7 @@ SETTINGS = "tokenizer_config.json"
 # By `model_type`; None leaves it to the folder.
 OF_MODEL_TYPE: dict[str, str | None] = {
     "albert": "AlbertTokenizer",
+    "bart": "RobertaTokenizer",
     "bert": "BertTokenizer",
     "bloom": None,
     "cohere": "CohereTokenizer",
@@ -52,6 +53,7 @@ OF_MODEL_TYPE: dict[str, str | None] = {
     "mixtral": AS_WRITTEN,
     "modernbert": AS_WRITTEN,
     "mpnet": "MPNetTokenizer",
+    "mt5": "T5Tokenizer",
     "nemotron": AS_WRITTEN,
     "nomic_bert": "BertTokenizer",
     "olmo": "GPTNeoXTokenizer",
@@ -72,6 +74,7 @@ OF_MODEL_TYPE: dict[str, str | None] = {
     "smollm3": None,
     "stablelm": AS_WRITTEN,
     "starcoder2": "GPT2Tokenizer",
+    "t5": "T5Tokenizer",
     "xlm": "XLMTokenizer",
     "xlm-roberta": "XLMRobertaTokenizer",
     "xlnet": "XLNetTokenizer",

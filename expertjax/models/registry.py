@@ -6,6 +6,7 @@ from typing import Any
 from expertjax.errors import InputError
 from expertjax.models import (
     albert,
+    bart,
     bert,
     bloom,
     cohere,
@@ -43,6 +44,7 @@ from expertjax.models import (
     smollm3,
     stablelm,
     starcoder2,
+    t5,
     xlm,
     xlnet,
 )
@@ -51,6 +53,7 @@ from expertjax.models.family import Family
 
 FAMILIES: tuple[Family, ...] = (
     albert.FAMILY,
+    bart.FAMILY,
     bert.FAMILY,
     bloom.FAMILY,
     cohere.FAMILY,
@@ -89,6 +92,7 @@ FAMILIES: tuple[Family, ...] = (
     smollm3.FAMILY,
     stablelm.FAMILY,
     starcoder2.FAMILY,
+    t5.FAMILY,
     xlm.FAMILY,
     xlnet.FAMILY,
 )
@@ -133,7 +137,10 @@ def read_config(
     family = family_of(attributes, source)
     reader = ConfigReader(attributes, keys)
     # What any config may say since all of transformers' once did.
-    reader.only("is_encoder_decoder", False)
+    if family.encoder_decoder:
+        reader.ignore("is_encoder_decoder")  # not so where only the encoder was saved
+    else:
+        reader.only("is_encoder_decoder", False)
     reader.only("add_cross_attention", False)
     reader.only("pruned_heads", {})
     if family.causal:
