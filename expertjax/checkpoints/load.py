@@ -169,6 +169,12 @@ def load_model(
         source = checkpoint.open_weights()
     keys = list(source.shapes) if mark is None else mark["keys"]
     family, config = read_config(attributes, keys, config_name)
+    kept = checkpoint.attributes.get("read_with", "encoder")
+    if mark is not None and getattr(config, "read_with", kept) != kept:
+        raise InputError(
+            f"--read_with={read_with}: {path} was converted with --read_with={kept}; "
+            "convert the checkpoint again"
+        )
     graphdef, abstract = abstract_module(family, config, dtype)
     if mark is None and family.fused:
         source = FusedSource(source, family)

@@ -64,6 +64,7 @@ def _read_config_v2(reader: ConfigReader) -> DebertaV2Config:
     width, num_heads = shared["width"], shared["num_heads"]
     reader.only("attention_head_size", width // num_heads)
     buckets = _count(reader, "position_buckets")
+    reader.require(buckets != 1, "position_buckets=1 is below 2")
     spread = reader.take("norm_rel_ebd", "none").lower()
     reader.require(
         spread in ("none", "layer_norm"),

@@ -1,10 +1,10 @@
 """Parity cases of encoders with disentangled attention."""
 
-from tests.models.cases_decoders import Cases, cases
+from tests.models.cases_decoders import Cases
 from tests.models.cases_encoders import SIZES
 
 _SIZES = SIZES | {"type_vocab_size": 0, "relative_attention": True}
-# Of version 3; its buckets are smaller than its distances.
+# Of version 3; its buckets are fewer than its distances.
 _THREE = _SIZES | {
     "position_buckets": 6,
     "norm_rel_ebd": "layer_norm",
@@ -14,7 +14,7 @@ _THREE = _SIZES | {
 }
 
 CASES: Cases = {
-    "deberta-v2": ("DebertaV2ForMaskedLM", _THREE),
+    "deberta-v2": ("DebertaV2ForMaskedLM", _THREE | {"legacy": False}),
     "deberta-v2-convolution-own-projections": (
         "DebertaV2ForMaskedLM",
         _SIZES
@@ -30,21 +30,16 @@ CASES: Cases = {
             "tie_word_embeddings": False,
         },
     ),
-    **cases(
-        "DebertaV2ForMaskedLM",
-        {"deberta-v2-later-head-c2p": {"legacy": False, "pos_att_type": ["c2p"]}},
-        _THREE,
-    ),
-    "deberta-v2-headless-no-distances": (
+    "deberta-v2-headless-c2p": (
         "DebertaV2Model",
-        SIZES | {"hidden_act": "relu", "pos_att_type": ["p2c"]},
+        _THREE | {"norm_rel_ebd": "none", "pos_att_type": ["c2p"]},
     ),
     "deberta": (
         "DebertaForMaskedLM",
         _SIZES | {"pos_att_type": "c2p|p2c", "position_biased_input": False},
     ),
-    "deberta-classifier-p2c": (
+    "deberta-classifier-no-distances": (
         "DebertaForSequenceClassification",
-        _SIZES | {"pos_att_type": ["p2c"], "max_relative_positions": 4},
+        SIZES | {"hidden_act": "relu", "pos_att_type": ["p2c"]},
     ),
 }

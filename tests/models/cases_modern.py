@@ -6,10 +6,10 @@ _BERT = {k: v for k, v in SIZES.items() if k not in ("bos_token_id", "eos_token_
 _BERT |= {"vocab_size": 120, "tokenizer": "wordpiece"}
 
 CASES: Cases = {
-    **cases("EuroBertForMaskedLM", {"eurobert": {}}),
     **cases(
         "EuroBertForMaskedLM",
         {
+            "eurobert": {},
             "eurobert-grouped-every-bias": {
                 "num_key_value_heads": 2,
                 "head_dim": 12,
@@ -20,10 +20,6 @@ CASES: Cases = {
                 "rope_parameters": YARN,
             },
         },
-    ),
-    **cases(
-        "EuroBertForSequenceClassification",
-        {"eurobert-classifier": {"rope_theta": 50.0}},
     ),
     **cases("NomicBertForMaskedLM", {"nomic_bert": {}}, _BERT),
     **cases(

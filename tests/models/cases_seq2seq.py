@@ -31,17 +31,15 @@ _BART = {
 }
 
 CASES: Cases = {
-    "t5": ("T5ForConditionalGeneration", _T5),
-    "t5-encoder-gated-relu": (
-        "T5EncoderModel",
-        _T5 | {"feed_forward_proj": "gated-relu", "layer_norm_epsilon": 1e-2},
+    "t5": (
+        "T5ForConditionalGeneration",
+        _T5 | {"feed_forward_proj": "gated-silu", "layer_norm_epsilon": 1e-2},
     ),
     "t5-decoder": ("T5ForConditionalGeneration", _T5 | {"num_decoder_layers": 2}),
     "t5-decoder-gated-unscaled": ("T5ForConditionalGeneration", _T5 | _GATED),
     "mt5": ("MT5EncoderModel", _T5 | {"num_heads": 2}),
     "mt5-decoder": ("MT5ForConditionalGeneration", _T5),
     "bart": ("BartModel", _BART | {"activation_function": "relu"}),
-    "bart-decoder": ("BartForConditionalGeneration", _BART),
     "bart-decoder-scaled": (
         "BartForConditionalGeneration",
         _BART | {"scale_embedding": True, "decoder_start_token_id": 5},
