@@ -23,7 +23,7 @@ _NAMED = ("bos_token", "eos_token", "pad_token")
 _FILES = ((LISTED,), ("vocab.json", "merges.txt"), ("vocab.txt",))
 _SENTENCEPIECE = (
     "; a SentencePiece model alone is not read: where sentencepiece is installed, "
-    "transformers' AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER) writes "
+    "AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER) of transformers writes "
     "tokenizer.json"
 )
 _SETTINGS = (SETTINGS, "special_tokens_map.json", "added_tokens.json")

@@ -14,7 +14,6 @@ from flax import nnx
 from expertjax.errors import InputError
 from expertjax.models.attention import (
     Inputs,
-    Rotary,
     alibi_bias,
     attend,
     split_groups,
@@ -25,29 +24,8 @@ from expertjax.models.edits import PLAIN, Probe, Tap
 from expertjax.models.experts import RoutedMLP
 from expertjax.models.family import Output
 from expertjax.models.layers import activation, at_layer, scan_blocks, stack_blocks
+from expertjax.models.view import View
 from expertjax.typing import Array
-
-
-@dataclasses.dataclass(frozen=True)
-class View:
-    """Which keys a token sees, and the rotation of queries and keys."""
-
-    mask: Array  # [B, 1, T, S]
-    rotary: Rotary
-    bias: Array | None = None  # of the scores, [B, H, 1, S]
-
-    def where(self, here: Array, other: "View") -> "View":
-        """This one where `here`, else the other."""
-        cos = jnp.where(here, self.rotary.cos, other.rotary.cos)
-        sin = jnp.where(here, self.rotary.sin, other.rotary.sin)
-        mask = jnp.where(here, self.mask, other.mask)
-        return View(mask, self.rotary._replace(cos=cos, sin=sin))
-
-    def unrotated(self, here: Array) -> "View":
-        """This one, without positions where `here`."""
-        cos = jnp.where(here, 1.0, self.rotary.cos)
-        sin = jnp.where(here, 0.0, self.rotary.sin)
-        return dataclasses.replace(self, rotary=self.rotary._replace(cos=cos, sin=sin))
 
 
 class _Linear(nnx.Linear):

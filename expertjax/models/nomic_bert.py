@@ -9,7 +9,7 @@ from flax import nnx
 from expertjax.errors import InputError
 from expertjax.models.attention import Inputs
 from expertjax.models.configs import ConfigReader
-from expertjax.models.decoder import Block, View
+from expertjax.models.decoder import Block
 from expertjax.models.decoder_config import DecoderConfig, read_common
 from expertjax.models.decoder_family import decoder_family
 from expertjax.models.decoder_names import Names
@@ -19,6 +19,7 @@ from expertjax.models.encoder_tables import head_rules
 from expertjax.models.family import KeyRule, Output, rules_for
 from expertjax.models.layers import scan_blocks, stack_blocks
 from expertjax.models.rotary import read_flat_rotary
+from expertjax.models.view import View
 from expertjax.typing import Array
 
 _NAMES = Names(prefix="nomic_bert.", embed="embeddings.word_embeddings")

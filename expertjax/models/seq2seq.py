@@ -16,13 +16,14 @@ from flax import nnx
 from expertjax.errors import InputError
 from expertjax.models.attention import Inputs, relative_buckets
 from expertjax.models.configs import ConfigReader
-from expertjax.models.decoder import Attention, Block, View
+from expertjax.models.decoder import Attention, Block
 from expertjax.models.decoder_config import DecoderConfig
 from expertjax.models.decoder_names import Names
 from expertjax.models.edits import PLAIN, Probe, Tap
 from expertjax.models.family import Output
 from expertjax.models.layers import scan_blocks, stack_blocks
 from expertjax.models.rotary import NO_ROTATION
+from expertjax.models.view import View
 from expertjax.typing import Array
 
 ReadWith = Literal["encoder", "decoder"]
