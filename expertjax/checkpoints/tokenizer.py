@@ -23,8 +23,8 @@ _NAMED = ("bos_token", "eos_token", "pad_token")
 _FILES = ((LISTED,), ("vocab.json", "merges.txt"), ("vocab.txt",))
 _SENTENCEPIECE = (
     "; a SentencePiece model alone is not read: where sentencepiece is installed, "
-    "AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER) of transformers writes "
-    "tokenizer.json"
+    "AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER) of transformers "
+    "writes tokenizer.json"
 )
 _SETTINGS = (SETTINGS, "special_tokens_map.json", "added_tokens.json")
 
