@@ -115,12 +115,18 @@ class Attention(nnx.Module):
                 tap(names.k, self.k_proj(source)),
                 tap(names.v, self.v_proj(source)),
             )
-        qkv = tap(names.qkv, self.qkv_proj(x_BxTxD))
+        qkv = self.qkv_proj(x_BxTxD)
+        if self.config.qkv != "kept together":
+            qkv = tap(names.qkv, qkv)
         heads, kv_heads = self.config.num_heads, self.config.num_kv_heads
         if self.config.qkv == "by group":
             return split_groups(qkv, heads, kv_heads)
         ends = [end * self.config.head_width for end in (heads, heads + kv_heads)]
-        return tuple(jnp.split(qkv, ends, axis=-1))
+        parts = jnp.split(qkv, ends, axis=-1)
+        if self.config.qkv == "kept together":
+            own = (names.q, names.k, names.v)
+            parts = [tap(name, z) for name, z in zip(own, parts, strict=True)]
+        return tuple(parts)
 
 
 def _clip(x: Array, limit: float) -> Array:

@@ -16,7 +16,7 @@ from expertjax.models.rotary import RotaryConfig
 # added; or before the two side by side, which read the same stream ("parallel"), by one
 # norm if it is "shared".
 Norms = Literal["pre", "post", "both", "after", "parallel", "shared"]
-QKV = Literal["apart", "side by side", "by group"]
+QKV = Literal["apart", "kept together", "side by side", "by group"]
 
 # Hugging Face's, of most of these families.
 _DEFAULTS: dict[str, Any] = {
@@ -64,8 +64,9 @@ class DecoderConfig:
     qkv_bias: bool = False
     out_bias: bool = False  # of the attention's output projection
     mlp_bias: bool = False
-    # Queries, keys and values are layers apart, or one, whose outputs stand side by
-    # side, or group by group: the queries that share a key, that key, its value.
+    # Queries, keys and values are layers apart, whose weights checkpoints may keep
+    # together, or one layer, whose outputs stand side by side, or group by group: the
+    # queries that share a key, that key, its value.
     qkv: QKV = "apart"
     qkv_clip: float | None = None  # beyond which all three are cut off
     gated: bool = True  # or the MLP is down(activation(up(x)))

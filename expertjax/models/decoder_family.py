@@ -68,7 +68,7 @@ def decoder_sites(config: DecoderConfig) -> tuple[Site, ...]:
     d, names, experts = config.width, config.names, config.experts
     q, kv = (n * config.head_width for n in (config.num_heads, config.num_kv_heads))
     first = {names.q: q, names.k: kv, names.v: kv}
-    if config.qkv != "apart":
+    if config.qkv in ("side by side", "by group"):
         first = {names.qkv: q + 2 * kv}
     out = {f"{names.out}:input": q, names.out: d}
     mlp = _mlp_widths(config)

@@ -22,7 +22,19 @@ from expertjax.models.rotary import read_flat_rotary
 from expertjax.models.view import View
 from expertjax.typing import Array
 
-_NAMES = Names(prefix="nomic_bert.", embed="embeddings.word_embeddings")
+_PREFIX = "nomic_bert."
+_NAMES = Names(prefix=_PREFIX)
+# Its tensors have the names that its authors gave them, also where transformers saves.
+_KEYS = Names(
+    prefix=_PREFIX,
+    block="encoder.layers.{layer}.",
+    embed="embeddings.word_embeddings",
+    qkv="attn.Wqkv",
+    out="attn.out_proj",
+    gate="mlp.fc12",
+    up="mlp.fc11",
+    down="mlp.fc2",
+)
 _DEFAULTS = {
     "vocab_size": 30528,
     "hidden_size": 768,
@@ -100,6 +112,7 @@ class NomicBert(nnx.Module):
 
 
 def _read_config(reader: ConfigReader) -> NomicBertConfig:
+    _read_authors_own(reader)
     reader.ignore("attention_probs_dropout_prob", "hidden_dropout_prob")
     common = read_common(reader, _DEFAULTS, epsilon="layer_norm_eps")
     has_head = "cls.predictions.transform.dense.weight" in reader.keys
@@ -109,6 +122,7 @@ def _read_config(reader: ConfigReader) -> NomicBertConfig:
         num_types=reader.take("type_vocab_size", 2),
         masked_lm_head=has_head,
         causal=False,
+        qkv="kept together",
         norms="after",
         norm_kind="layer",
         norm_bias=True,
@@ -116,33 +130,55 @@ def _read_config(reader: ConfigReader) -> NomicBertConfig:
     )
 
 
+def _read_authors_own(reader: ConfigReader) -> None:
+    """What configs say that are not transformers', in GPT-2's words."""
+    reader.rename(
+        n_embd="hidden_size",
+        n_layer="num_hidden_layers",
+        n_head="num_attention_heads",
+        n_inner="intermediate_size",
+        n_positions="max_position_embeddings",
+        layer_norm_epsilon="layer_norm_eps",
+        rotary_emb_base="rope_theta",
+    )
+    reader.only("activation_function", "swiglu")
+    reader.only("rotary_emb_fraction", 1.0)
+    reader.only("scale_attn_weights", True)
+    for name in ("rotary_emb_scale_base", "rotary_scaling_factor"):
+        reader.only(name, None)
+    for name in (
+        *("causal", "prenorm", "parallel_block", "parallel_block_tied_norm"),
+        *("qkv_proj_bias", "mlp_fc1_bias", "mlp_fc2_bias", "use_rms_norm"),
+        *("rotary_emb_interleaved", "scale_attn_by_inverse_layer_idx"),
+    ):
+        reader.only(name, False)
+    # How it is computed, trained, padded.
+    reader.ignore("attn_pdrop", "embd_pdrop", "resid_pdrop", "dense_seq_output")
+    reader.ignore("fused_bias_fc", "fused_dropout_add_ln", "use_flash_attn")
+    reader.ignore("use_xentropy", "pad_vocab_size_multiple", "max_trained_positions")
+    reader.ignore("reorder_and_upcast_attn")
+
+
 _BASE = decoder_family(
     "nomic_bert",
     _read_config,
     causal=False,
-    names=_NAMES,
-    norms={
-        "post_attention_layernorm": "attention_post_norm",
-        "post_mlp_layernorm": "mlp_post_norm",
-    },
+    names=_KEYS,
+    norms={"norm1": "attention_post_norm", "norm2": "mlp_post_norm"},
 )
-_TYPES = "nomic_bert.embeddings.token_type_embeddings.weight"
 FAMILY = dataclasses.replace(
     _BASE,
     build=NomicBert,
+    task_prefix="bert.",  # of the authors' own classes
     rules=(
-        *(
-            rule
-            for rule in _BASE.rules
-            if not rule.path.startswith(("norm", "lm_head"))
-        ),
-        KeyRule(_TYPES, "type.embedding"),
-        *rules_for("nomic_bert.", {"embeddings.LayerNorm": ("norm", "norm")}),
+        *(r for r in _BASE.rules if not r.path.startswith(("norm", "lm_head"))),
+        KeyRule(f"{_PREFIX}embeddings.token_type_embeddings.weight", "type.embedding"),
+        *rules_for(_PREFIX, {"emb_ln": ("norm", "norm")}),
         *head_rules("cls.predictions.", "transform.dense", "transform.layer_norm"),
     ),
     ignored=(
         *_BASE.ignored,
-        "nomic_bert.pooler.dense.weight",  # of sentence tasks
-        "nomic_bert.pooler.dense.bias",
+        f"{_PREFIX}pooler.dense.weight",  # of sentence tasks
+        f"{_PREFIX}pooler.dense.bias",
     ),
 )

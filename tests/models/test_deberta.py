@@ -77,6 +77,11 @@ def test_attributes_of_known_hub_checkpoints_are_accepted() -> None:
     assert read("eurobert", **tokens, pretraining_tp=1) == read("eurobert")
     old = read("eurobert", rope_theta=250000)
     assert old == read("eurobert", rope_parameters={"rope_theta": 250000})
+    nomic = {"n_embd": 768, "n_head": 12, "n_inner": 3072, "n_layer": 12}
+    nomic |= {"n_positions": 8192, "activation_function": "swiglu", "causal": False}
+    nomic |= {"rotary_emb_base": 1000, "rotary_emb_fraction": 1.0, "prenorm": False}
+    nomic |= {"layer_norm_epsilon": 1e-12, "use_flash_attn": True, "resid_pdrop": 0.0}
+    assert read("nomic_bert", **nomic) == read("nomic_bert")
     assert read("nomic_bert").rotary != read("nomic_bert", rope_theta=1e4).rotary
 
 
@@ -91,7 +96,7 @@ def test_attributes_of_known_hub_checkpoints_are_accepted() -> None:
         ("deberta-v2", {"conv_kernel_size": 2}, "conv_kernel_size=2 is not odd"),
         ("deberta-v2", {"conv_groups": 7}, "is not a multiple of conv_groups=7"),
         ("deberta-v2", {"position_buckets": 1}, "position_buckets=1 is below 2"),
-        ("nomic_bert", {"prenorm": True}, "prenorm=True is not known"),
+        ("nomic_bert", {"prenorm": True}, "prenorm=True is not implemented"),
         ("eurobert", {"sliding_window": 4}, "sliding_window=4 is not known"),
     ],
 )

@@ -27,7 +27,7 @@ from tests.models.test_dense import lines_of
 from tests.tiny_models import make_tiny
 from tests.torch_reference import load_torch
 
-SETTINGS = CaptureSettings(seq_len=16, sites=r"0\..*(SelfAttention|EncDec.*)\.k$")
+SETTINGS = CaptureSettings(seq_len=16, sites=r"block\.0\..*\.k$")
 
 
 @pytest.fixture(scope="module")
