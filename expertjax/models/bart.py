@@ -1,6 +1,7 @@
 """BART: Lewis et al. 2020, as `transformers` defines it."""
 
 import dataclasses
+from typing import Any
 
 from expertjax.models.configs import ConfigReader
 from expertjax.models.decoder_config import DecoderConfig
@@ -75,7 +76,7 @@ def _read_config(reader: ConfigReader) -> Seq2SeqConfig:
     )
 
 
-def _read_sizes(reader: ConfigReader, stack: str, width: int) -> dict[str, int]:
+def _read_sizes(reader: ConfigReader, stack: str, width: int) -> dict[str, Any]:
     """The fields in which the stacks may differ."""
     heads = reader.take(f"{stack}_attention_heads", 16)
     reader.require(

@@ -1,7 +1,7 @@
 """NomicBERT: Nussbaum et al. 2024; BERT with rotary positions and gated MLPs."""
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import Any
 
 import jax.numpy as jnp
 from flax import nnx
@@ -14,7 +14,7 @@ from expertjax.models.decoder_config import DecoderConfig, read_common
 from expertjax.models.decoder_family import decoder_family
 from expertjax.models.decoder_names import Names
 from expertjax.models.edits import PLAIN, Probe
-from expertjax.models.encoder import MaskedLMHead
+from expertjax.models.encoder import EncoderConfig, MaskedLMHead
 from expertjax.models.encoder_tables import head_rules
 from expertjax.models.family import KeyRule, Output, rules_for
 from expertjax.models.layers import scan_blocks, stack_blocks
@@ -53,22 +53,17 @@ class NomicBertConfig(DecoderConfig):
     num_types: int = 2
     masked_lm_head: bool = True
 
-    one_head_bias: ClassVar[bool] = False  # see `EncoderConfig`
-
     @property
-    def embed_width(self) -> int:
-        """E, of what the head attends to."""
-        return self.width
-
-    @property
-    def layer_norm_epsilon(self) -> float:
-        """Of the head's norm, too."""
-        return self.norm_epsilon
-
-    @property
-    def head_activation(self) -> str:
-        """That of the MLPs."""
-        return self.activation
+    def head(self) -> EncoderConfig:
+        """Of BERT's head."""
+        return EncoderConfig(
+            vocab_size=self.vocab_size,
+            width=self.width,
+            embed_width=self.width,
+            layer_norm_epsilon=self.norm_epsilon,
+            head_activation=self.activation,
+            tie_embeddings=self.tie_embeddings,
+        )
 
 
 class NomicBert(nnx.Module):
@@ -89,7 +84,7 @@ class NomicBert(nnx.Module):
             lambda rngs: Block(config, rngs, dtype), config.num_layers, rngs
         )
         if config.masked_lm_head:
-            self.head = MaskedLMHead(config, rngs, dtype)
+            self.head = MaskedLMHead(config.head, rngs, dtype)
 
     def __call__(self, inputs: Inputs, probe: Probe = PLAIN) -> Output:
         """Runs all blocks on single-segment input; see `Family`."""

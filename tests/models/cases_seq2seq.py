@@ -46,11 +46,17 @@ CASES: Cases = {
     ),
 }
 
-# Their models take no positions; BART's are those of the index in the row.
-OPTIONS: dict[str, dict[str, Any]] = {
-    name: {"explicit": False}
-    | ({} if "Encoder" in architecture else {"read_with": "encoder"})
-    | ({"read_with": "decoder"} if "decoder" in name else {})
-    | ({"sides": ("right",)} if name.startswith("bart") else {})
-    for name, (architecture, _) in CASES.items()
+
+def _options(name: str, architecture: str) -> dict[str, Any]:
+    """Their models take no positions; BART's are those of the index in the row."""
+    options: dict[str, Any] = {"explicit": False}
+    if "Encoder" not in architecture:
+        options["read_with"] = "decoder" if "decoder" in name else "encoder"
+    if name.startswith("bart"):
+        options["sides"] = ("right",)
+    return options
+
+
+OPTIONS = {
+    name: _options(name, architecture) for name, (architecture, _) in CASES.items()
 }

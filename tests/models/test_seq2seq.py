@@ -18,6 +18,7 @@ from expertjax.checkpoints.load import (
 )
 from expertjax.errors import InputError
 from expertjax.models.attention import Inputs
+from expertjax.models.registry import read_config
 from expertjax.models.seq2seq import preceding
 from tests.capturing.tiny_concepts import tiny_concept_set
 from tests.models.cases_seq2seq import CASES
@@ -109,9 +110,7 @@ def test_what_is_saved_is_what_transformers_saves(name: str, tmp_path: Path) -> 
 @pytest.mark.parametrize("model_type", ["t5", "bart"])
 @pytest.mark.parametrize("read_with", ["encoder", "decoder"])
 def test_the_program_does_not_grow_with_depth(model_type: str, read_with: str) -> None:
-    from expertjax.models.registry import read_config
-
-    sizes = {"d_model": 32, "d_kv": 8, "num_heads": 4, "d_ff": 48}
+    sizes: dict[str, Any] = {"d_model": 32, "d_kv": 8, "num_heads": 4, "d_ff": 48}
     if model_type == "bart":
         sizes = {
             f"{s}_{n}": 4
