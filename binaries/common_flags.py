@@ -38,6 +38,13 @@ def define_capture_flags() -> None:
     flags.DEFINE_integer("data_seed", 1234, "Seed of drawing sentences.")
     flags.DEFINE_integer("seq_len", 128, "The most tokens of a sentence.")
     flags.DEFINE_enum(
+        "read_with",
+        "",
+        ["", "encoder", "decoder"],
+        "Whose units are run, of encoder-decoders; the encoder's unless the checkpoint "
+        "was converted for its decoder.",
+    )
+    flags.DEFINE_enum(
         "long", "drop", ["drop", "truncate"], "What happens to sentences over seq_len."
     )
     heading("Responses")

@@ -18,6 +18,13 @@ define_path(
     "model", None, "A Hugging Face folder, a hub id or a .gguf file.", required=True
 )
 define_ignore_config_flag()
+flags.DEFINE_enum(
+    "read_with",
+    "",
+    ["", "encoder", "decoder"],
+    "What is kept of encoder-decoders: the encoder, or with it the decoder, whose "
+    "units are then run.",
+)
 define_path(
     "out",
     None,
@@ -37,7 +44,9 @@ def main(argv: Sequence[str]) -> None:
     out = absolute(as_path(FLAGS.out))
     if out.exists() and any(out.iterdir()):
         raise InputError(f"--out={out}: exists and is not empty; choose another")
-    model = load_model(FLAGS.model, ignore_config=FLAGS.ignore_config)
+    model = load_model(
+        FLAGS.model, ignore_config=FLAGS.ignore_config, read_with=FLAGS.read_with
+    )
     make_folder(out.parent)
     with aside(out) as temporary:  # so that it can be interrupted and begin again
         save_converted(model, temporary)

@@ -283,6 +283,7 @@ def _load(
         put=put_parameter(mesh),
         tokenizer=tokenizers.get(member.tokenizer, member.tokenizer),
         ignore_config=ignore_config,
+        read_with=getattr(settings, "read_with", ""),
     )
     if member.tokenizer:
         tokenizers[member.tokenizer] = model.tokenizer

@@ -49,6 +49,7 @@ def run_torch(
     forced: Forced | None = None,
     explicit: bool = True,
     time_major: bool = False,
+    read_with: str = "",
 ) -> Reference:
     """Runs a torch model with explicit positions, forcing some units on the way.
 
@@ -61,6 +62,7 @@ def run_torch(
       forced: units that are set to a value at every token.
       explicit: give the model position ids; some families take none.
       time_major: its modules compute on [T, B, F].
+      read_with: "encoder" or "decoder", where there are both.
     """
     import torch
 
@@ -90,16 +92,21 @@ def run_torch(
         for name, features in inside:
             seen[name] = np.zeros((*mask.shape, features), np.float32)
         watch = watching(model, forcing(forced or {}), seen)
+    given = {"input_ids": tokens, "attention_mask": mask}
+    if explicit:
+        given["position_ids"] = positions
+    if read_with:
+        given |= {"decoder_input_ids": preceding(tokens, positions, model)}
+        given |= {"decoder_attention_mask": mask}
     with torch.no_grad(), watch:
         out = model(
-            input_ids=torch.tensor(tokens),
-            attention_mask=torch.tensor(mask),
-            **({"position_ids": torch.tensor(positions)} if explicit else {}),
+            **{name: torch.tensor(array) for name, array in given.items()},
             output_hidden_states=True,
         )
     for handle in handles:
         handle.remove()
     logits = getattr(out, "logits", getattr(out, "prediction_logits", None))
+    logits = None if read_with == "encoder" else logits
     return Reference(
         sites={
             site.name: np.stack(
@@ -110,9 +117,21 @@ def run_torch(
             )
             for site in sites
         },
-        hidden=out.hidden_states[-1].numpy(),
+        hidden=_last_hidden(out, read_with).numpy(),
         logits=None if logits is None else logits.numpy(),
     )
+
+
+def preceding(tokens: np.ndarray, positions: np.ndarray, model: Any) -> np.ndarray:
+    """[B, T]: what the decoder reads, whose start token stands before a sentence."""
+    before = np.roll(tokens, 1, axis=1)
+    return np.where(positions == 0, model.config.decoder_start_token_id, before)
+
+
+def _last_hidden(out: Any, read_with: str) -> Any:
+    if read_with == "encoder":
+        return out.encoder_last_hidden_state
+    return (out.decoder_hidden_states if read_with else out.hidden_states)[-1]
 
 
 def _batch_major(

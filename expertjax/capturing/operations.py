@@ -15,14 +15,16 @@ def flops_per_token(model: Model, depth: int) -> int:
       model: any.
       depth: layers that are run.
     """
-    weights = 0
+    weights, before = 0, 0
     for path, leaf in jax.tree_util.tree_leaves_with_path(model.params):
         name = jax.tree_util.keystr(path, simple=True, separator=".")
         if _is_linear(name):
             weights += int(leaf.size * _share_run(model, name))
+        if _is_linear(name) and model.read_with == "decoder":
+            before += leaf.size * name.startswith("encoder.")
     # Of layers that share weights, each costs as much as if it had its own.
     stacked = getattr(model.config, "num_groups", 0) or model.num_layers
-    return 2 * weights * depth // stacked
+    return 2 * (before + (weights - before) * depth // stacked)
 
 
 def _share_run(model: Model, path: str) -> float:
@@ -33,4 +35,5 @@ def _share_run(model: Model, path: str) -> float:
 
 
 def _is_linear(path: str) -> bool:
-    return path.startswith("blocks.") and path.removesuffix(".value").endswith("kernel")
+    in_block = path.startswith(("blocks.", "encoder.blocks.", "decoder.blocks."))
+    return in_block and path.removesuffix(".value").endswith("kernel")

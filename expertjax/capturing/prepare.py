@@ -212,11 +212,12 @@ def _check_computing(model: Model, settings: CaptureSettings) -> None:
     for flag, loaded, argument in (
         ("compute_dtype", model.dtype, "dtype"),
         ("precision", model.precision, "precision"),
+        ("read_with", model.read_with, "read_with"),
     ):
         wanted = getattr(settings, flag)
-        if wanted != loaded:
+        if wanted and wanted != loaded:
             raise InputError(
-                f"--{flag}={wanted}: {model.name} was loaded to compute in {loaded}; "
+                f"--{flag}={wanted}: {model.name} was loaded for {loaded or 'none'}; "
                 f"load it with load_model(..., {argument}={wanted!r})"
             )
 
@@ -238,12 +239,13 @@ def _identity(prepared: Prepared, weights_sha256: str) -> dict[str, Any]:
     # Only what there is, so that folders of earlier runs stay those of this one.
     rare = {
         "skip_first": prepared.settings.skip_first,
+        "read_with": model.read_with,
         "num_repeated": pool.concepts.num_repeated,
         "ignored_config": model.ignored_config,
         "dequantised": model.dequantised,
     }
     settings = dataclasses.asdict(prepared.settings)
-    del settings["skip_first"]
+    del settings["skip_first"], settings["read_with"]
     return settings | {
         "model": model.name,
         "family": model.family.name,

@@ -23,6 +23,8 @@ class CaptureSettings:
       special_tokens: do CLS, SEP and BOS take part in pooling?
       skip_first: so many tokens at the beginning of a sentence, special ones among
         them, take no part in pooling.
+      read_with: of encoder-decoders, whose units are run: "encoder", "decoder", or ""
+        for the encoder.
       long: are sentences over seq_len dropped or truncated?
       sites: regular expression on torch module names; "" is all of the family's.
       compute_dtype: "float32" or "bfloat16".
@@ -42,6 +44,7 @@ class CaptureSettings:
     pooling: Pooling = "max"
     special_tokens: SpecialTokens = "include"
     skip_first: int = 0
+    read_with: Literal["", "encoder", "decoder"] = ""
     long: Long = "drop"
     sites: str = ""
     compute_dtype: Literal["float32", "bfloat16"] = "float32"
@@ -56,6 +59,7 @@ class CaptureSettings:
         choices: dict[str, tuple[Any, ...]] = {
             "pooling": ("max", "mean", "last"),
             "special_tokens": ("include", "exclude"),
+            "read_with": ("", "encoder", "decoder"),
             "long": ("drop", "truncate"),
             "compute_dtype": ("float32", "bfloat16"),
             "precision": PRECISIONS,
@@ -85,7 +89,11 @@ class CaptureSettings:
     @classmethod
     def of(cls, model: Model) -> "CaptureSettings":
         """The default for a model, computing as it was loaded to."""
-        return cls(compute_dtype=model.dtype, precision=model.precision)  # type: ignore[arg-type]
+        return cls(
+            compute_dtype=model.dtype,  # type: ignore[arg-type]
+            precision=model.precision,
+            read_with=model.read_with,  # type: ignore[arg-type]
+        )
 
     def resolve(self, batch_tokens: int) -> "CaptureSettings":
         """The same with `batch_tokens` chosen, if the user left that open."""

@@ -73,6 +73,11 @@ class Model:
         return str(jax.tree.leaves(self.params)[0].dtype)
 
     @property
+    def read_with(self) -> str:
+        """Of an encoder-decoder, whose units there are; "" of any other."""
+        return getattr(self.config, "read_with", "")
+
+    @property
     def forward(self) -> Forward:
         """Its module, to be bound to the parameters inside a jitted function."""
         return Forward(self.graphdef, self.precision)
@@ -127,6 +132,7 @@ def load_model(
     tokenizer: Any = None,
     precision: Precision = "float32",
     ignore_config: Collection[str] = (),
+    read_with: str = "",
 ) -> Model:
     """Loads a checkpoint.
 
@@ -143,6 +149,9 @@ def load_model(
       precision: of products of float32 matrices; see `models.forward.multiplying`.
       ignore_config: attributes of `config.json`, or names of a GGUF file's metadata,
         that are to be passed over at the user's own risk.
+      read_with: of an encoder-decoder, whose units there are: "encoder", "decoder", or
+        "" for what the config says, which is the encoder unless the model was loaded
+        and converted otherwise.
 
     Raises:
       InputError: the checkpoint is not there, is damaged or is not understood.
@@ -150,6 +159,8 @@ def load_model(
     check_precision(precision)
     checkpoint = open_checkpoint(find_checkpoint(model), ignore_config)
     path, attributes = checkpoint.path, checkpoint.attributes
+    if read_with:
+        attributes = attributes | {"read_with": read_with}
     config_name = str(checkpoint.config_path)
     put = put or (lambda path, array: jax.device_put(array))
     mark = read_mark(path)
@@ -158,6 +169,12 @@ def load_model(
         source = checkpoint.open_weights()
     keys = list(source.shapes) if mark is None else mark["keys"]
     family, config = read_config(attributes, keys, config_name)
+    kept = checkpoint.attributes.get("read_with", "encoder")
+    if mark is not None and getattr(config, "read_with", kept) != kept:
+        raise InputError(
+            f"--read_with={read_with}: {path} was converted with --read_with={kept}; "
+            "convert the checkpoint again"
+        )
     graphdef, abstract = abstract_module(family, config, dtype)
     if mark is None and family.fused:
         source = FusedSource(source, family)
@@ -240,7 +257,8 @@ def save_huggingface(model: Model, folder: Path, dtype: Any = np.float32) -> Non
     """Writes an ordinary Hugging Face folder: config, safetensors, tokenizer."""
     folder.mkdir(parents=True, exist_ok=True)
     # Else transformers would cast to the dtype of the checkpoint we came from.
-    attributes = {k: v for k, v in model.attributes.items() if k != "dtype"}
+    ours = ("dtype", "read_with")
+    attributes = {k: v for k, v in model.attributes.items() if k not in ours}
     attributes["torch_dtype"] = np.dtype(dtype).name
     tensors = {
         key: np.asarray(value, dtype)

@@ -21,6 +21,11 @@ _NAMED = ("bos_token", "eos_token", "pad_token")
 # Any of these is enough. To be checked, because transformers makes an empty
 # tokenizer without a word where it finds none of its files.
 _FILES = ((LISTED,), ("vocab.json", "merges.txt"), ("vocab.txt",))
+_SENTENCEPIECE = (
+    "; a SentencePiece model alone is not read: where sentencepiece is installed, "
+    "AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER) of transformers "
+    "writes tokenizer.json"
+)
 _SETTINGS = (SETTINGS, "special_tokens_map.json", "added_tokens.json")
 
 
@@ -51,7 +56,10 @@ def load_tokenizer(folder: Path, attributes: dict[str, Any]) -> Any:
     """
     if not has_tokenizer(folder):
         wanted = " or ".join(" and ".join(files) for files in _FILES)
-        raise InputError(f"{folder}: no tokenizer; expected {wanted}")
+        alone = any(folder.glob("*.model"))
+        raise InputError(
+            f"{folder}: no tokenizer; expected {wanted}" + (_SENTENCEPIECE * alone)
+        )
     # Without torch, transformers warns that no models are available: we know.
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     from transformers import logging

@@ -250,22 +250,28 @@ def alibi_bias(key_positions_BxS: Array, num_heads: int) -> Array:
 
 
 def relative_buckets(
-    distance: Array, num_buckets: int, max_distance: int = 128
+    distance: Array,
+    num_buckets: int,
+    max_distance: int = 128,
+    *,
+    causal: bool = False,
 ) -> Array:
     """The buckets of keys by their distance (Raffel et al. 2020, section 2.1).
 
-    Half of them are for keys behind the query. The first half of either are for
-    one distance each, the others for ranges that grow in proportion to it.
+    Half of them are for keys behind the query, unless none is seen. The first half of
+    either are for one distance each, the others for ranges that grow in proportion to
+    it.
 
     Args:
       distance: int, the key's position less the query's.
       num_buckets: a multiple of 4.
       max_distance: from here on all are in the last bucket.
+      causal: all buckets are for keys before the query.
 
     Returns:
       int of the same shape.
     """
-    per_side = num_buckets // 2
+    per_side = num_buckets if causal else num_buckets // 2
     exact = per_side // 2
     # A table made once in float32, so that it rounds as torch does.
     n = np.arange(max_distance + 1, dtype=np.float32)
@@ -275,4 +281,4 @@ def relative_buckets(
     far = np.minimum(exact + (ranges * (per_side - exact)).astype(int), per_side - 1)
     table = np.where(n < exact, n.astype(int), far)
     bucket = jnp.asarray(table)[jnp.minimum(jnp.abs(distance), max_distance)]
-    return bucket + per_side * (distance > 0)
+    return bucket if causal else bucket + per_side * (distance > 0)

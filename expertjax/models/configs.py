@@ -109,9 +109,16 @@ class ConfigReader:
         self._problems.append(problem)
         return default
 
-    def token_id(self, name: str, default: int) -> int:
-        """The number of a special token, for families that compute with it."""
+    def token_id(self, name: str, default: int, *, nullable: bool = False) -> int:
+        """The number of a special token, for families that compute with it.
+
+        Args:
+          name: of the attribute.
+          default: where the config does not have it.
+          nullable: null stands for the default.
+        """
         value = self._attributes.get(name, default)
+        value = default if nullable and value is None else value
         if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
             return value
         self.require(False, f"{name}={value!r} should be the number of a token")

@@ -14,7 +14,6 @@ from flax import nnx
 from expertjax.errors import InputError
 from expertjax.models.attention import (
     Inputs,
-    Rotary,
     alibi_bias,
     attend,
     split_groups,
@@ -31,29 +30,8 @@ from expertjax.models.layers import (
     scan_blocks,
     stack_blocks,
 )
+from expertjax.models.view import View
 from expertjax.typing import Array
-
-
-@dataclasses.dataclass(frozen=True)
-class View:
-    """Which keys a token sees, and the rotation of queries and keys."""
-
-    mask: Array  # [B, 1, T, S]
-    rotary: Rotary
-    bias: Array | None = None  # of the scores, [B, H, 1, S]
-
-    def where(self, here: Array, other: "View") -> "View":
-        """This one where `here`, else the other."""
-        cos = jnp.where(here, self.rotary.cos, other.rotary.cos)
-        sin = jnp.where(here, self.rotary.sin, other.rotary.sin)
-        mask = jnp.where(here, self.mask, other.mask)
-        return View(mask, self.rotary._replace(cos=cos, sin=sin))
-
-    def unrotated(self, here: Array) -> "View":
-        """This one, without positions where `here`."""
-        cos = jnp.where(here, 1.0, self.rotary.cos)
-        sin = jnp.where(here, 0.0, self.rotary.sin)
-        return dataclasses.replace(self, rotary=self.rotary._replace(cos=cos, sin=sin))
 
 
 class _Linear(nnx.Linear):
@@ -95,10 +73,23 @@ class Attention(nnx.Module):
             self.sinks = nnx.Param(jnp.zeros(config.num_heads))
         self.o_proj = _Linear(q, d, config.out_bias, rngs, dtype)
 
-    def __call__(self, x_BxTxD: Array, tap: Tap, view: View) -> Array:
-        """[B, T, D]: what attention adds to the residual stream."""
+    def __call__(
+        self,
+        x_BxTxD: Array,
+        tap: Tap,
+        view: View,
+        source_BxSxD: Array | None = None,
+    ) -> Array:
+        """[B, T, D]: what attention adds to the residual stream.
+
+        Args:
+          x_BxTxD: of which queries are made, and by default keys and values.
+          tap: of this layer.
+          view: which keys a token sees.
+          source_BxSxD: of which keys and values are made, where it is another.
+        """
         config = self.config
-        q, k, v = self._project(x_BxTxD, tap)
+        q, k, v = self._project(x_BxTxD, tap, source_BxSxD)
         if config.qk_norm == "all":
             q, k = self.q_norm(q), self.k_norm(k)
         if config.qkv_clip is not None:
@@ -123,20 +114,29 @@ class Attention(nnx.Module):
         attended = tap(f"{config.names.out}:input", attended)
         return tap(config.names.out, self.o_proj(attended))
 
-    def _project(self, x_BxTxD: Array, tap: Tap) -> tuple[Array, ...]:
+    def _project(
+        self, x_BxTxD: Array, tap: Tap, source: Array | None
+    ) -> tuple[Array, ...]:
         names = self.config.names
         if self.config.qkv == "apart":
+            source = x_BxTxD if source is None else source
             return (
                 tap(names.q, self.q_proj(x_BxTxD)),
-                tap(names.k, self.k_proj(x_BxTxD)),
-                tap(names.v, self.v_proj(x_BxTxD)),
+                tap(names.k, self.k_proj(source)),
+                tap(names.v, self.v_proj(source)),
             )
-        qkv = tap(names.qkv, self.qkv_proj(x_BxTxD))
+        qkv = self.qkv_proj(x_BxTxD)
+        if self.config.qkv != "kept together":
+            qkv = tap(names.qkv, qkv)
         heads, kv_heads = self.config.num_heads, self.config.num_kv_heads
         if self.config.qkv == "by group":
             return split_groups(qkv, heads, kv_heads)
         ends = [end * self.config.head_width for end in (heads, heads + kv_heads)]
-        return tuple(jnp.split(qkv, ends, axis=-1))
+        parts = jnp.split(qkv, ends, axis=-1)
+        if self.config.qkv == "kept together":
+            own = (names.q, names.k, names.v)
+            parts = [tap(name, z) for name, z in zip(own, parts, strict=True)]
+        return tuple(parts)
 
 
 class MLP(nnx.Module):
@@ -182,18 +182,24 @@ def _mlp(config: DecoderConfig, rngs: nnx.Rngs, dtype: Any) -> nnx.Module:
 class Block(nnx.Module):
     """Attention and MLP with their norms; see `decoder_config.Norms`."""
 
-    def __init__(self, config: DecoderConfig, rngs: nnx.Rngs, dtype: Any) -> None:
+    def __init__(
+        self,
+        config: DecoderConfig,
+        rngs: nnx.Rngs,
+        dtype: Any,
+        mlp: nnx.Module | None = None,
+    ) -> None:
         self.config = config
         self.attention = Attention(config, rngs, dtype)
-        self.mlp = _mlp(config, rngs, dtype)
+        self.mlp = _mlp(config, rngs, dtype) if mlp is None else mlp
         if config.norms == "parallel":
             self.attention_side_norm = config.norm(config.width)
             self.mlp_side_norm = config.norm(config.width)
-        elif config.norms != "post":
+        elif config.norms in ("pre", "both", "shared"):
             self.attention_pre_norm = config.norm(config.width)
         if config.norms in ("pre", "both"):
             self.mlp_pre_norm = config.norm(config.width)
-        if config.has_post_norms:
+        if config.has_post_norms or config.norms == "after":
             self.attention_post_norm = config.norm(config.width)
             self.mlp_post_norm = config.norm(config.width)
 
@@ -210,17 +216,27 @@ class Block(nnx.Module):
             y = self.attention(self.attention_side_norm(x_BxTxD), tap, view)
             y += self.mlp(self.mlp_side_norm(x_BxTxD), tap)
             return tap(":residual", x_BxTxD + self._scaled(y))
-        normed = x_BxTxD if config.norms == "post" else self.attention_pre_norm(x_BxTxD)
-        y = self.attention(normed, tap, view)
         if config.norms == "shared":
-            y += self.mlp(normed, tap)
+            normed = self.attention_pre_norm(x_BxTxD)
+            y = self.attention(normed, tap, view) + self.mlp(normed, tap)
             return tap(":residual", x_BxTxD + self._scaled(y))
-        y = self.attention_post_norm(y) if config.has_post_norms else y
-        x_BxTxD += self._scaled(y)
-        normed = x_BxTxD if config.norms == "post" else self.mlp_pre_norm(x_BxTxD)
-        y = self.mlp(normed, tap)
-        y = self.mlp_post_norm(y) if config.has_post_norms else y
-        return tap(":residual", x_BxTxD + self._scaled(y))
+        y = self.attention(self.normed("attention", x_BxTxD), tap, view)
+        x_BxTxD = self.written("attention", x_BxTxD, y)
+        y = self.mlp(self.normed("mlp", x_BxTxD), tap)
+        return tap(":residual", self.written("mlp", x_BxTxD, y))
+
+    def normed(self, part: str, x_BxTxD: Array) -> Array:
+        """What a part of the block reads."""
+        has_norm = self.config.norms in ("pre", "both")
+        return getattr(self, f"{part}_pre_norm")(x_BxTxD) if has_norm else x_BxTxD
+
+    def written(self, part: str, x_BxTxD: Array, y_BxTxD: Array) -> Array:
+        """The stream with what a part adds."""
+        if self.config.has_post_norms:
+            y_BxTxD = getattr(self, f"{part}_post_norm")(y_BxTxD)
+        x_BxTxD += self._scaled(y_BxTxD)
+        behind = self.config.norms == "after"
+        return getattr(self, f"{part}_post_norm")(x_BxTxD) if behind else x_BxTxD
 
     def _scaled(self, y: Array) -> Array:
         scale = self.config.residual_scale
@@ -228,7 +244,7 @@ class Block(nnx.Module):
 
 
 class Decoder(nnx.Module):
-    """A causal language model; see `Family` for the common signature."""
+    """A language model; see `Family` for the common signature."""
 
     def __init__(
         self, config: DecoderConfig, rngs: nnx.Rngs, dtype: Any = None
@@ -258,7 +274,7 @@ class Decoder(nnx.Module):
         if config.learned_positions is not None:
             x_BxTxD += self.position(inputs.positions)
         rotary = config.rotary.at(inputs.positions)
-        full = View(inputs.mask(causal=True), rotary)
+        full = View(inputs.mask(causal=config.causal), rotary)
         if config.alibi:
             bias = alibi_bias(inputs.key_positions, config.num_heads)
             full = dataclasses.replace(full, bias=bias * config.head_width**-0.5)
@@ -266,7 +282,8 @@ class Decoder(nnx.Module):
         if any(config.sliding):
             if config.local_rotary is not None:
                 rotary = config.local_rotary.at(inputs.positions)
-            local = View(inputs.mask(causal=True, window=config.window), rotary)
+            mask = inputs.mask(causal=config.causal, window=config.window)
+            local = View(mask, rotary)
             if all(config.sliding):
                 full, local = local, None
         x_BxTxD, pooled, cache = scan_blocks(self.blocks, x_BxTxD, probe, full, local)

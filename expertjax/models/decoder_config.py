@@ -12,10 +12,11 @@ from expertjax.models.experts import ExpertsConfig
 from expertjax.models.layers import ACTIVATIONS, LayerNorm, RMSNorm
 from expertjax.models.rotary import RotaryConfig
 
-# Before attention and MLP, on what they add, or both; or before the two side by side,
-# which read the same stream ("parallel"), by one norm if it is "shared".
-Norms = Literal["pre", "post", "both", "parallel", "shared"]
-QKV = Literal["apart", "side by side", "by group"]
+# Before attention and MLP, on what they add, or both; or on the stream "after" it was
+# added; or before the two side by side, which read the same stream ("parallel"), by one
+# norm if it is "shared".
+Norms = Literal["pre", "post", "both", "after", "parallel", "shared"]
+QKV = Literal["apart", "kept together", "side by side", "by group"]
 
 # Hugging Face's, of most of these families.
 _DEFAULTS: dict[str, Any] = {
@@ -49,6 +50,8 @@ class DecoderConfig:
     tie_embeddings: bool
     lm_head: bool  # does the checkpoint have one, tied or its own?
 
+    causal: bool = True  # a token sees none that stands behind it
+
     # Some layers may see only the last tokens. They rotate as the others do
     # unless `local_rotary` says how.
     window: int | None = None
@@ -61,8 +64,9 @@ class DecoderConfig:
     qkv_bias: bool = False
     out_bias: bool = False  # of the attention's output projection
     mlp_bias: bool = False
-    # Queries, keys and values are layers apart, or one, whose outputs stand side by
-    # side, or group by group: the queries that share a key, that key, its value.
+    # Queries, keys and values are layers apart, whose weights checkpoints may keep
+    # together, or one layer, whose outputs stand side by side, or group by group: the
+    # queries that share a key, that key, its value.
     qkv: QKV = "apart"
     qkv_clip: float | None = None  # beyond which all three are cut off
     gated: bool = True  # or the MLP is down(activation(up(x)))

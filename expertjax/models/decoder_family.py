@@ -31,6 +31,7 @@ def decoder_family(
     names: Names = LLAMA,
     ignored: tuple[str, ...] = ("self_attn.rotary_emb.inv_freq",),
     more_rules: tuple[KeyRule, ...] = (),
+    causal: bool = True,
     **options: Any,
 ) -> Family:
     """What a family says of itself, where it is an option of the shared decoder.
@@ -43,16 +44,17 @@ def decoder_family(
       names: of all other modules.
       ignored: tensors of the block that old checkpoints carry along.
       more_rules: of what is not in every decoder.
+      causal: see `Family`; its configs have to say the same.
       **options: more of what `Family` has.
     """
     return Family(
         name=name,
         model_types=model_types or (name,),
-        causal=True,
+        causal=causal,
         read_config=read_config,
         build=Decoder,
         sites=decoder_sites,
-        readout=decoder_readout,
+        readout=decoder_readout if causal else None,
         prefix=names.prefix,
         task_prefix="transformer.",  # of classes that answer questions
         rules=(*decoder_rules(norms, names), *more_rules),
@@ -66,7 +68,7 @@ def decoder_sites(config: DecoderConfig) -> tuple[Site, ...]:
     d, names, experts = config.width, config.names, config.experts
     q, kv = (n * config.head_width for n in (config.num_heads, config.num_kv_heads))
     first = {names.q: q, names.k: kv, names.v: kv}
-    if config.qkv != "apart":
+    if config.qkv in ("side by side", "by group"):
         first = {names.qkv: q + 2 * kv}
     out = {f"{names.out}:input": q, names.out: d}
     mlp = _mlp_widths(config)

@@ -5,6 +5,8 @@ defaults and its key table.
 """
 
 import dataclasses
+import functools
+from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
 import jax.numpy as jnp
@@ -77,13 +79,10 @@ class Block(nnx.Module):
         self.config = config
         d, f = config.width, config.mlp_width
 
-        def linear(inputs: int, outputs: int) -> nnx.Linear:
-            init = nnx.initializers.normal(0.02)
-            return nnx.Linear(inputs, outputs, kernel_init=init, dtype=dtype, rngs=rngs)
+        init = nnx.initializers.normal(0.02)
+        linear = functools.partial(nnx.Linear, kernel_init=init, dtype=dtype, rngs=rngs)
 
-        self.query = linear(d, d)
-        self.key = linear(d, d)
-        self.value = linear(d, d)
+        self.add_projections(linear)
         self.attention_dense = linear(d, d)
         self.attention_norm = layer_norm(d, config.layer_norm_epsilon, rngs, dtype)
         self.intermediate_dense = linear(d, f)
@@ -96,21 +95,12 @@ class Block(nnx.Module):
         tap: Tap,
         layer: Array,
         mask: Array,
-        bias: Array | None = None,
+        bias: Any = None,
     ) -> Array:
         """Returns the residual stream after attention and MLP."""
         del layer  # all blocks compute the same
         config, names = self.config, self.config.names
-        q, k, v = (
-            split_heads(tap(name, project(x_BxTxD)), config.num_heads)
-            for name, project in (
-                (names.query, self.query),
-                (names.key, self.key),
-                (names.value, self.value),
-            )
-        )
-        scale = (config.width // config.num_heads) ** -0.5
-        attended = attend(tap, q, k, v, mask, scale=scale, bias=bias)
+        attended = self.attend(self.project(x_BxTxD, tap), tap, mask, bias)
         attended = tap(names.attention_dense + ":input", attended)
         attended = tap(names.attention_dense, self.attention_dense(attended))
         x_BxTxD = self.attention_norm(x_BxTxD + attended)
@@ -119,6 +109,28 @@ class Block(nnx.Module):
         hidden = tap(names.output_dense + ":input", hidden)
         hidden = tap(names.output_dense, self.output_dense(hidden))
         return tap(":residual", self.output_norm(x_BxTxD + hidden))
+
+    def add_projections(self, linear: Callable[..., nnx.Linear]) -> None:
+        """Makes the layers that `project` runs, of inputs and outputs."""
+        d = self.config.width
+        self.query, self.key, self.value = linear(d, d), linear(d, d), linear(d, d)
+
+    def project(self, x_BxTxD: Array, tap: Tap) -> tuple[Array, ...]:
+        """Queries, keys and values, [B, T, H, K] each."""
+        names = self.config.names
+        return tuple(
+            split_heads(tap(name, project(x_BxTxD)), self.config.num_heads)
+            for name, project in (
+                (names.query, self.query),
+                (names.key, self.key),
+                (names.value, self.value),
+            )
+        )
+
+    def attend(self, qkv: tuple[Array, ...], tap: Tap, mask: Array, bias: Any) -> Array:
+        """[B, T, D]: the heads' outputs, side by side."""
+        scale = (self.config.width // self.config.num_heads) ** -0.5
+        return attend(tap, *qkv, mask, scale=scale, bias=bias)
 
 
 class MaskedLMHead(nnx.Module):

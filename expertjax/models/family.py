@@ -89,6 +89,8 @@ class Family:
       ignored: keys of tensors that our module has no use for.
       fused: tensors that checkpoints may hold in parts.
       renamed: (ending of a key in old checkpoints, ending of today).
+      encoder_decoder: a decoder reads what an encoder made; configs may have
+        `read_with` (see `seq2seq.py`).
       copies_alike: padding that copies a token, at its position, computes what the
         token does (see `Inputs.repeating`). Not so where a token's place is its index
         in the row, or where the model sets padding to zero.
@@ -105,6 +107,7 @@ class Family:
     ignored: tuple[str, ...] = ()
     fused: tuple[Fused, ...] = ()
     renamed: tuple[tuple[str, str], ...] = ()
+    encoder_decoder: bool = False
     copies_alike: bool = True
     task_prefix: str = ""
     readout: Callable[[Any], Readout] | None = None

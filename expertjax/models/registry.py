@@ -6,12 +6,15 @@ from typing import Any
 from expertjax.errors import InputError
 from expertjax.models import (
     albert,
+    bart,
     bert,
     bloom,
     cohere,
     ctrl,
+    deberta,
     distilbert,
     electra,
+    eurobert,
     falcon,
     gemma,
     gemma2,
@@ -29,6 +32,7 @@ from expertjax.models import (
     modernbert,
     mpnet,
     nemotron,
+    nomic_bert,
     olmo,
     olmo2,
     olmoe,
@@ -41,6 +45,7 @@ from expertjax.models import (
     smollm3,
     stablelm,
     starcoder2,
+    t5,
     xlm,
     xlnet,
 )
@@ -49,12 +54,16 @@ from expertjax.models.family import Family
 
 FAMILIES: tuple[Family, ...] = (
     albert.FAMILY,
+    bart.FAMILY,
     bert.FAMILY,
     bloom.FAMILY,
     cohere.FAMILY,
     ctrl.FAMILY,
+    deberta.FAMILY,
+    deberta.FAMILY_V2,
     distilbert.FAMILY,
     electra.FAMILY,
+    eurobert.FAMILY,
     falcon.FAMILY,
     gemma.FAMILY,
     gemma2.FAMILY,
@@ -72,6 +81,7 @@ FAMILIES: tuple[Family, ...] = (
     modernbert.FAMILY,
     mpnet.FAMILY,
     nemotron.FAMILY,
+    nomic_bert.FAMILY,
     olmo.FAMILY,
     olmo2.FAMILY,
     olmoe.FAMILY,
@@ -84,6 +94,7 @@ FAMILIES: tuple[Family, ...] = (
     smollm3.FAMILY,
     stablelm.FAMILY,
     starcoder2.FAMILY,
+    t5.FAMILY,
     xlm.FAMILY,
     xlnet.FAMILY,
 )
@@ -128,7 +139,10 @@ def read_config(
     family = family_of(attributes, source)
     reader = ConfigReader(attributes, keys)
     # What any config may say since all of transformers' once did.
-    reader.only("is_encoder_decoder", False)
+    if family.encoder_decoder:
+        reader.ignore("is_encoder_decoder")  # not so where only the encoder was saved
+    else:
+        reader.only("is_encoder_decoder", False)
     reader.only("add_cross_attention", False)
     reader.only("pruned_heads", {})
     if family.causal:

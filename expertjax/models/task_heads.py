@@ -8,8 +8,8 @@ from collections.abc import Iterable
 
 _MODULES = frozenset(
     """
-    answer_class classifier discriminator_predictions end_logits logits_proj
-    multiple_choice_head pre_classifier qa_outputs score sequence_summary
+    answer_class classification_head classifier discriminator_predictions end_logits
+    logits_proj multiple_choice_head pre_classifier qa_outputs score sequence_summary
     sop_classifier start_logits v_head
     """.split()
 )

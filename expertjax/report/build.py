@@ -167,6 +167,8 @@ def _facts(expertise: Expertise) -> dict[str, str]:
     facts["Ties"] = _ties(steps["score"]["tie_tolerance"])
     if held_out > 0:
         facts["Held out"] = f"{100 * held_out:g}% of each concept's sentences"
+    if run.get("read_with"):
+        facts["Units of"] = f"the {run['read_with']}"
     if run.get("skip_first"):
         facts["Left out of pooling"] = f"the first {run['skip_first']} tokens"
     if run["sites"]:

@@ -15,8 +15,8 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 _BACK = (
-    r"^blocks\..*(c_proj|o_proj|out_proj|down_proj|\.down|out_lin|lin2|fc2|4h_to_h"
-    r"|attention_dense|output_dense|\.dense)\.kernel$"
+    r"(?:^|\.)blocks\..*(c_proj|o_proj|out_proj|down_proj|\.down|out_lin|lin2|fc2"
+    r"|4h_to_h|attention_dense|output_dense|\.dense)\.kernel$"
 )
 # Pattern on the path -> axes, the first that the devices divide is split. Never the
 # layers' axis, which the scan goes along. The first pattern that matches counts.

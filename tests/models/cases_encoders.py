@@ -2,7 +2,7 @@
 
 from typing import Any
 
-_SIZES = {
+SIZES = {
     "vocab_size": 120,
     "hidden_size": 32,
     "num_hidden_layers": 3,
@@ -21,10 +21,10 @@ _DISTILBERT = {
     "max_position_embeddings": 40,
     "tokenizer": "wordpiece",
 }
-_ELECTRA = _SIZES | {"embedding_size": 24}
-_ALBERT = _SIZES | {"embedding_size": 24, "num_hidden_layers": 4}
+_ELECTRA = SIZES | {"embedding_size": 24}
+_ALBERT = SIZES | {"embedding_size": 24, "num_hidden_layers": 4}
 # Its window of 4 lets a token see 2 on either side.
-_MODERNBERT = _SIZES | {"num_hidden_layers": 4, "local_attention": 4}
+_MODERNBERT = SIZES | {"num_hidden_layers": 4, "local_attention": 4}
 _MODERNBERT |= {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3}
 _MODERNBERT |= {"cls_token_id": 2, "sep_token_id": 3, "max_position_embeddings": 4096}
 _YARN = {"rope_type": "yarn", "rope_theta": 300.0, "factor": 4.0}
@@ -34,10 +34,10 @@ _LLAMA3 |= {"low_freq_factor": 1.0, "high_freq_factor": 4.0}
 _LLAMA3 |= {"original_max_position_embeddings": 16}
 
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
-    "roberta": ("RobertaForMaskedLM", _SIZES),
+    "roberta": ("RobertaForMaskedLM", SIZES),
     "roberta-untied-relu-pad-5": (
         "RobertaForMaskedLM",
-        _SIZES
+        SIZES
         | {
             "tie_word_embeddings": False,
             "hidden_act": "relu",
@@ -45,16 +45,16 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
             "layer_norm_eps": 1e-2,
         },
     ),
-    "roberta-classifier": ("RobertaForSequenceClassification", _SIZES),
+    "roberta-classifier": ("RobertaForSequenceClassification", SIZES),
     "roberta-headless": (
         "RobertaModel",
-        _SIZES | {"pad_token_id": 0, "intermediate_size": 40, "type_vocab_size": 1},
+        SIZES | {"pad_token_id": 0, "intermediate_size": 40, "type_vocab_size": 1},
     ),
     "xlm-roberta": (
         "XLMRobertaForMaskedLM",
-        _SIZES | {"type_vocab_size": 1, "num_attention_heads": 2},
+        SIZES | {"type_vocab_size": 1, "num_attention_heads": 2},
     ),
-    "xlm-roberta-headless": ("XLMRobertaModel", _SIZES | {"hidden_act": "gelu_new"}),
+    "xlm-roberta-headless": ("XLMRobertaModel", SIZES | {"hidden_act": "gelu_new"}),
     "distilbert": ("DistilBertForMaskedLM", _DISTILBERT),
     "distilbert-untied-relu-sinusoidal": (
         "DistilBertForMaskedLM",
@@ -102,10 +102,10 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         | {"embedding_size": 32, "num_hidden_groups": 2, "layer_norm_eps": 1e-2},
     ),
     "albert-headless": ("AlbertModel", _ALBERT | {"type_vocab_size": 1}),
-    "mpnet": ("MPNetForMaskedLM", _SIZES),
+    "mpnet": ("MPNetForMaskedLM", SIZES),
     "mpnet-untied-relu-one-head": (
         "MPNetForMaskedLM",
-        _SIZES
+        SIZES
         | {
             "tie_word_embeddings": False,
             "hidden_act": "relu",
@@ -114,7 +114,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
             "pad_token_id": 7,
         },
     ),
-    "mpnet-headless": ("MPNetModel", _SIZES | {"intermediate_size": 40}),
+    "mpnet-headless": ("MPNetModel", SIZES | {"intermediate_size": 40}),
     "modernbert": ("ModernBertForMaskedLM", _MODERNBERT),
     "modernbert-untied-every-bias": (
         "ModernBertForMaskedLM",

@@ -74,7 +74,8 @@ CASES: dict[str, tuple[Callable[..., Path], dict[str, Any]]] = {
 }
 
 # Case -> how torch has to be run: options of `run_torch`, and "sides" where
-# Hugging Face itself is right for one padding side only; "loading": of `load_torch`.
+# Hugging Face itself is right for one padding side only; "loading": of `load_torch`;
+# "read_with": of `load_model`, too.
 OPTIONS: dict[str, dict[str, Any]] = {}
 
 for _path in sorted(Path(__file__).parent.glob("cases_*.py")):
@@ -108,8 +109,8 @@ def make_case(name: str, folder: Path) -> Case:
     """Writes a tiny checkpoint and loads it on both sides."""
     make, overrides = CASES[name]
     make(folder, **overrides)
-    model = load_model(str(folder))
     options = dict(OPTIONS.get(name, {}))
+    model = load_model(str(folder), read_with=options.get("read_with", ""))
     loading = options.pop("loading", {})
     torch_model = load_torch(folder, model.attributes["architectures"][0], **loading)
     return Case(torch_model, model, compiled_once(forward_of(model)), options)
@@ -212,7 +213,8 @@ def bfloat16_error(case: Case) -> float:
     float32. Of mixtures, over the tokens up to the first that rounding sends to
     another expert: where two are all but equal, that is no small change.
     """
-    rough = load_model(str(case.model.path), dtype=jnp.bfloat16)
+    read_with = case.options.get("read_with", "")
+    rough = load_model(str(case.model.path), dtype=jnp.bfloat16, read_with=read_with)
     tokens, mask = batch(case.model, "right")
     exact = case.forward(tokens, mask, None)["sites"]
     given = compiled_once(forward_of(rough))(tokens, mask, None)["sites"]
