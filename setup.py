@@ -14,7 +14,14 @@ setup(
     packages=find_packages(
         include=["expertjax", "expertjax.*", "binaries", "binaries.*"]
     ),
-    package_data={"expertjax": ["assets/**/*", "docs/*", "report/templates/**/*"]},
+    package_data={
+        "expertjax": [
+            "assets/**/*",
+            "docs/*",
+            "report/templates/**/*",
+            "workshop/*.css",
+        ]
+    },
     install_requires=[
         "absl-py>=2.1",
         "etils[epath]>=1.9",
@@ -43,13 +50,15 @@ setup(
     ],
     entry_points={"console_scripts": ["expertjax = binaries.command:main"]},
     extras_require={
-        "docs": ["pdoc>=15", "zarr>=3.1"],
+        "docs": ["gradio>=6", "pdoc>=15", "zarr>=3.1"],
         "gcs": ["etils[epath-gcs]>=1.9"],
         "onnx": ["onnx>=1.17"],
+        "studio": ["gradio>=6"],
         "test": [
             "axe-playwright-python>=0.1.4",
             "compressed-tensors>=0.20",
             "etils[epath-gcs]>=1.9",
+            "gradio>=6",
             "ipykernel>=6.29",
             "mypy>=1.15",
             "nbclient>=0.10",

@@ -36,6 +36,7 @@ COMMANDS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "export": ("export_expertise", "results as CSV, Parquet, ml-selfcond", ()),
     "convert": ("convert_checkpoint", "Hugging Face to Orbax", ()),
     "train": ("train_lm", "trains small GPT-2s", ()),
+    "studio": ("studio", "a local page: find units, look, steer", ()),
     "benchmark": ("benchmark", "speed and agreement, beside peers", ()),
 }
 

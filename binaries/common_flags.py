@@ -210,6 +210,9 @@ def define_generate_flags(
         "edit_tokens", "all", ["all", "new"], "Edit at all tokens or at new ones only."
     )
     flags.DEFINE_integer("batch_size", 64, "Texts that are written at a time.")
+    flags.DEFINE_integer(
+        "room", 0, "Tokens for which there is room after a prompt, if more than needed."
+    )
 
 
 def load_writer_and_judge() -> tuple[Any, Any]:

@@ -20,7 +20,7 @@ from binaries.common_flags import (
     settings_from_flags,
     whole_numbers,
 )
-from binaries.path_flags import define_path
+from binaries.path_flags import define_path, define_paths
 from binaries.run_main import run_main
 from binaries.usage import heading
 
@@ -91,7 +91,11 @@ define_path(
     "report", None, "HTML file: all texts side by side, and the figure.", writes="file"
 )
 define_path("save_edit", None, "JSON file for the (last) edit.", writes="file")
-define_path("load_edit", None, "Such a file, in place of --concept.")
+define_paths(
+    "load_edit",
+    [],
+    "Such a file, in place of --concept; repeatable, one of no unit edits nothing.",
+)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -251,7 +255,8 @@ def _arms(load: "Callable[[], Model]") -> "list[Arm]":
     if FLAGS.control == "random" and (FLAGS.load_edit or not FLAGS.concept):
         raise InputError("--control=random needs --concept, and no --load_edit")
     if FLAGS.load_edit:
-        return [Arm(ej.UnitEdit.load(FLAGS.load_edit))]
+        edits = [ej.UnitEdit.load(path) for path in FLAGS.load_edit]
+        return [Arm(edit if len(edit) else None) for edit in edits]
     if not FLAGS.concept:
         return [Arm(None)]
     if not FLAGS.expertise:

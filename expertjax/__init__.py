@@ -48,6 +48,7 @@ _WHERE = {
     "rank": "expertjax.analysis.ranking",
     "score": "expertjax.api",
     "self_bleu": "expertjax.generation.scores",
+    "studio": "expertjax.workshop.server",
     "token_activations": "expertjax.capturing.activations",
 }
 _MODULES = {"plot": "expertjax.plot"}

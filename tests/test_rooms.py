@@ -33,6 +33,7 @@ ROOMS = (
     "plot",
     "api",
     "jobs",
+    "workshop",
     "__init__",
 )
 # ... but never knows of these.

@@ -91,7 +91,7 @@ def activations(prepared: Prepared, columns: np.ndarray) -> Iterator[np.ndarray]
       prepared: sentences and a table of units, in small batches.
       columns: [U] the units' numbers in that table.
     """
-    steps = Steps(prepared, _step(prepared, columns))
+    steps = Steps(prepared, every_token_step(prepared, columns))
     for block in prepared.plan.blocks():
         for batch in prepared.plan.batches(prepared.pool, *block):
             z_BTxU = meshes.local(steps(batch)).astype(np.float32)
@@ -100,8 +100,8 @@ def activations(prepared: Prepared, columns: np.ndarray) -> Iterator[np.ndarray]
                 yield z_BxTxU[row, batch.pooled[row]]
 
 
-def _step(prepared: Prepared, columns: np.ndarray) -> Any:
-    """[B * T, U]: every token as if it were a sentence."""
+def every_token_step(prepared: Prepared, columns: np.ndarray | slice) -> Any:
+    """A step for `Steps`; [B * T, U]: every token as if it were a sentence."""
     return jit_forward(
         prepared,
         lambda _: _every_token,

@@ -11,7 +11,7 @@ from expertjax.capturing.again import captured_units, prepare_again
 from expertjax.capturing.pooling import token_moments
 from expertjax.capturing.prepare import Prepared
 from expertjax.capturing.steps import Steps, jit_forward
-from expertjax.checkpoints.load import Model, params_digest
+from expertjax.checkpoints.load import Model
 from expertjax.errors import InputError
 from expertjax.jax_settings import jax_settings
 from expertjax.models.family import Output
@@ -88,7 +88,7 @@ def require_sentences(folder: ResultFolder) -> None:
 
 def _check_weights(folder: ResultFolder, model: Model) -> None:
     capture = folder.read_run()["capture"]
-    if capture["weights_sha256"] != params_digest(model.params):
+    if capture["weights_sha256"] != model.weights_sha256:
         raise InputError(
             f"{folder.path}: is the result of {capture['model']}, whose weights (or "
             f"dtype) are not those of {model.path}"

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from expertjax.capturing.batches import Batch, BatchPlan, choose_buckets, shard_rows
 from expertjax.capturing.operations import flops_per_token
 from expertjax.capturing.settings import CaptureSettings
-from expertjax.checkpoints.load import Model, params_digest
+from expertjax.checkpoints.load import Model
 from expertjax.checkpoints.vocabulary import check_tokens
 from expertjax.concepts.pool import ConceptSet, sentence_digest
 from expertjax.concepts.tokens import TokenizedPool, tell_long, tokenize
@@ -113,7 +113,7 @@ def prepare(
     settings = settings.resolve(meshes.batch_tokens(mesh))
     with concurrent.futures.ThreadPoolExecutor(1) as background:
         arranged = background.submit(arrange, model, concepts, table, settings, mesh)
-        digest = params_digest(model.params)
+        digest = model.weights_sha256
         prepared = arranged.result()
     too_long = tell_long(concepts, prepared.pool, settings.seq_len)
     if too_long and processes.is_first():

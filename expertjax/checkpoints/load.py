@@ -117,6 +117,11 @@ class Model:
         )
 
     @functools.cached_property
+    def weights_sha256(self) -> str:
+        """The fingerprint of its parameters, see `digest`; taken once."""
+        return params_digest(self.params)
+
+    @functools.cached_property
     def identity_edit(self) -> Edit:
         """The edit that changes nothing."""
         return Edit.identity(self.sites, self.num_layers)
@@ -292,7 +297,7 @@ def save_converted(model: Model, folder: Path) -> None:
         "format": FORMAT,
         "name": model.name,
         "keys": rules.export_keys(model.family, model.params),
-        "weights_sha256": params_digest(model.params),
+        "weights_sha256": model.weights_sha256,
         "ignored_config": model.ignored_config,
         "dequantised": model.dequantised,
     }

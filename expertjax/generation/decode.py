@@ -81,13 +81,16 @@ class Decoder:
         self.model = model
         self._edit_prompt = edit_prompt
 
-    def begin(self, prompts_BxP: np.ndarray, job: Job, num_new: int) -> State:
+    def begin(
+        self, prompts_BxP: np.ndarray, job: Job, num_new: int, room: int = 0
+    ) -> State:
         """Reads the prompts and writes the first token.
 
         Args:
           prompts_BxP: tokens, padded on the left.
           job: see there.
-          num_new: N, the most tokens to be written.
+          num_new: the most tokens to be written.
+          room: N, how many there is room for; `num_new` where that is more.
 
         Raises:
           InputError: prompt and new tokens are more than the model has positions for.
@@ -104,7 +107,7 @@ class Decoder:
             self.model.params,
             prompts_BxP,
             job,
-            num_new=num_new,
+            num_new=max(num_new, room),
             edit_prompt=self._edit_prompt,
         )
 

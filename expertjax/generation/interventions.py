@@ -116,18 +116,26 @@ def make_edits(
         own = None
         if moments is not None and each.edit in OVER_TOKENS:
             own = moments.keep(np.searchsorted(every, of_one))
-        edits.append(_make_edit(expertise, concept, of_one, each, own))
+        edits.append(edit_units(expertise, concept, of_one, each, own))
     return edits
 
 
-def _make_edit(
+def edit_units(
     expertise: Expertise,
     concept: str,
     units: np.ndarray,
     intervention: Intervention,
-    moments: UnitMoments | None,
+    moments: UnitMoments | None = None,
 ) -> UnitEdit:
-    """The edit of some units, whose `moments` are there if they are needed."""
+    """The edit of given units, whatever the intervention selects.
+
+    Args:
+      expertise: of the model that is to be edited.
+      concept: `group/name`, whose metrics count.
+      units: [K] their numbers.
+      intervention: what is done.
+      moments: of these units, for `OVER_TOKENS`.
+    """
     if intervention.edit not in OVER_TOKENS:
         scale, shift = _of_responses(expertise, concept, units, intervention)
     elif moments is not None:

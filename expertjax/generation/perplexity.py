@@ -24,7 +24,7 @@ _CHUNK = 4096  # texts encoded at a time
 _GRAIN = 16  # texts are padded to a multiple of this
 
 
-def perplexity(model: Model, texts: Sequence[str]) -> np.ndarray:
+def perplexity(model: Model, texts: Sequence[str], room: int = 0) -> np.ndarray:
     """The perplexity of each text: exp of the mean surprise of its tokens.
 
     The first token is given. Texts of less than two tokens have none.
@@ -32,6 +32,8 @@ def perplexity(model: Model, texts: Sequence[str]) -> np.ndarray:
     Args:
       model: of a causal family.
       texts: of any length that the model has positions for; longer ones are cut.
+      room: tokens to which shorter texts are padded, so that those of different
+        lengths share a compiled program.
 
     Returns:
       [N] float64, NaN for texts of less than two tokens.
@@ -39,14 +41,18 @@ def perplexity(model: Model, texts: Sequence[str]) -> np.ndarray:
     Raises:
       InputError: see `log_likelihood`.
     """
-    total, count = log_likelihood(model, texts)
+    total, count = log_likelihood(model, texts, room)
     with np.errstate(invalid="ignore"):
         return np.exp(-total / np.where(count > 0, count, np.nan))
 
 
 @jax_settings()
-def log_likelihood(model: Model, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+def log_likelihood(
+    model: Model, texts: Sequence[str], room: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
     """The log-probability of each text given its first token, and its tokens.
+
+    `room` is that of `perplexity`.
 
     Returns:
       [N] float64 sums of natural logarithms, and [N] numbers of tokens they are over.
@@ -58,7 +64,8 @@ def log_likelihood(model: Model, texts: Sequence[str]) -> tuple[np.ndarray, np.n
     most = getattr(model.config, "max_positions", None)
     encodings = whole_texts(model.tokenizer).encode_batch_fast(list(texts))
     check_tokens(model, texts, (encoding.ids for encoding in encodings))
-    return _sums(model, [np.array(encoding.ids[:most]) for encoding in encodings])
+    rows = [np.array(encoding.ids[:most]) for encoding in encodings]
+    return _sums(model, rows, min(room, most or room))
 
 
 class Likelihood(NamedTuple):
@@ -161,18 +168,22 @@ def _windows(
     return rows, num_bytes
 
 
-def _sums(model: Model, encoded: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def _sums(
+    model: Model, encoded: Sequence[np.ndarray], room: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
     """[N] log-probabilities of all tokens but the first, and [N] how many these are."""
     total, count = np.zeros(len(encoded)), np.zeros(len(encoded), np.int64)
     order = np.argsort([len(ids) for ids in encoded], kind="stable")
-    for rows, tokens, mask in _batches(encoded, order, model.config.vocab_size):
+    for rows, tokens, mask in _batches(encoded, order, model.config.vocab_size, room):
         sums = np.asarray(_score(model.forward, model.params, tokens, mask), np.float64)
         total[rows] = sums[: len(rows)]
         count[rows] = mask[: len(rows), 1:].sum(1)
     return total, count
 
 
-def _batches(encoded: Sequence[np.ndarray], order: np.ndarray, vocab_size: int) -> Any:
+def _batches(
+    encoded: Sequence[np.ndarray], order: np.ndarray, vocab_size: int, room: int
+) -> Any:
     """(rows, tokens_BxT, mask_BxT), few shapes of them."""
     start = 0
     while start < len(order):
@@ -180,7 +191,8 @@ def _batches(encoded: Sequence[np.ndarray], order: np.ndarray, vocab_size: int) 
         length, size = 0, 1
         while True:
             last = min(start + size, len(order)) - 1
-            length = max(2, -(-len(encoded[order[last]]) // _GRAIN) * _GRAIN)
+            needed = -(-len(encoded[order[last]]) // _GRAIN) * _GRAIN
+            length = max(2, needed, room)
             twice = 2 * size * length * vocab_size * 4
             if last + 1 >= len(order) or twice > _LOGITS_BYTES:
                 break

@@ -5,6 +5,8 @@ from typing import Literal
 
 from expertjax.errors import InputError
 
+_LEAST = (("max_new_tokens", 1), ("top_k", 0), ("batch_size", 1), ("room", 0))
+
 
 @dataclasses.dataclass(frozen=True)
 class GenerateSettings:
@@ -19,6 +21,9 @@ class GenerateSettings:
       edit_tokens: are units edited at "all" tokens, or at the "new" ones only?
       batch_size: texts that are written at a time.
       stop_at_end: does a text end where the model says so?
+      room: tokens for which there is room after a prompt, at least `max_new_tokens`;
+        texts of different lengths that have the same room share a compiled program.
+        Of other sizes sums may round otherwise.
     """
 
     max_new_tokens: int = 20
@@ -29,10 +34,11 @@ class GenerateSettings:
     edit_tokens: Literal["all", "new"] = "all"
     batch_size: int = 64
     stop_at_end: bool = True
+    room: int = 0
 
     def __post_init__(self) -> None:
         """Raises InputError naming the flag that is wrong."""
-        for name, least in (("max_new_tokens", 1), ("top_k", 0), ("batch_size", 1)):
+        for name, least in _LEAST:
             if getattr(self, name) < least:
                 raise InputError(
                     f"--{name}={getattr(self, name)}: must be at least {least}"

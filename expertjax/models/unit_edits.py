@@ -67,14 +67,18 @@ class UnitEdit:
             self.shift,
         )
 
-    def save(self, path: Path | str) -> None:
-        """Writes a JSON file."""
+    def to_json(self) -> str:
+        """The content of its file."""
         content = {
             "site": list(self.site),
             **{name: getattr(self, name).tolist() for name in _ARRAYS},
             "about": self.about,
         }
-        user_path(path).write_text(json.dumps(content), "utf-8")
+        return json.dumps(content)
+
+    def save(self, path: Path | str) -> None:
+        """Writes a JSON file."""
+        user_path(path).write_text(self.to_json(), "utf-8")
 
     @classmethod
     def load(cls, path: Path | str) -> "UnitEdit":
