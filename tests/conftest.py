@@ -1,4 +1,9 @@
-"""Every test runs on the CPU, as eight simulated devices, and offline."""
+"""Every test runs on the CPU, as eight simulated devices, and offline.
+
+Programs are compiled without LLVM's optimisations, which takes half of the time: most
+run a few times on small arrays. A worker is a core, so libraries get one thread each;
+more would spin while they wait for each other.
+"""
 
 import importlib.util
 import os
@@ -16,9 +21,15 @@ from tests.tiny_models import make_tiny_bert, make_tiny_gpt2
 
 # Before the first import of jax, or they have no effect.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-_DEVICES = "--xla_force_host_platform_device_count"
-if _DEVICES not in os.environ.get("XLA_FLAGS", ""):
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_DEVICES}=8".strip()
+for _flag, _value in (
+    ("--xla_force_host_platform_device_count", 8),
+    ("--xla_backend_optimization_level", 0),
+):
+    if _flag not in os.environ.get("XLA_FLAGS", ""):
+        _flags = f"{os.environ.get('XLA_FLAGS', '')} {_flag}={_value}"
+        os.environ["XLA_FLAGS"] = _flags.strip()
+for _library in ("OMP", "OPENBLAS"):
+    os.environ.setdefault(f"{_library}_NUM_THREADS", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")

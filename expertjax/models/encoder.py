@@ -130,7 +130,8 @@ class Block(nnx.Module):
     def attend(self, qkv: tuple[Array, ...], tap: Tap, mask: Array, bias: Any) -> Array:
         """[B, T, D]: the heads' outputs, side by side."""
         scale = (self.config.width // self.config.num_heads) ** -0.5
-        return attend(tap, *qkv, mask, scale=scale, bias=bias)
+        query, key, value = qkv
+        return attend(tap, query, key, value, mask, scale=scale, bias=bias)
 
 
 class MaskedLMHead(nnx.Module):
