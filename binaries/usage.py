@@ -152,7 +152,10 @@ def _lines(name: str) -> list[str]:
     if len(left) < _INDENT - 1:
         first, *rest = means
         return [f"{left:{_INDENT}}{first}", *(" " * _INDENT + line for line in rest)]
-    return [left, *(" " * _INDENT + line for line in means)]
+    # Long lists of values go on under the first.
+    lines = textwrap.wrap(left.replace("|", "| "), _WIDTH, subsequent_indent=" " * 8)
+    lines = [line.replace("| ", "|") for line in lines]
+    return ["  " + lines[0].strip(), *lines[1:], *(" " * _INDENT + m for m in means)]
 
 
 def _module() -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from expertjax.absent import widened
 from expertjax.api import EXAMPLE_CONCEPTS, Expertise, load_concepts
 from expertjax.capturing.prepare import prepare, write_tables
 from expertjax.concepts.form import WORD_IS, spoken
@@ -101,7 +102,9 @@ def find(
         runner.table.num_units,
         score_settings(member.num_positives, member.num_negatives),
         said.value_NxU.nbytes + 1,
-        lambda rows, is_new, part: said.value_NxU[rows],
+        lambda rows, is_new, part: (
+            lambda start, stop: widened(said.value_NxU[rows, start:stop])
+        ),
     )
     result.succeed()
     expertise = Expertise(result)
