@@ -99,7 +99,7 @@ class GGUFFile:
         self.architecture: Architecture = found
         self._tensors = {tensor.name: tensor for tensor in tensors}
         self._of_key = self._name_tensors()
-        self.attributes = self._read_attributes(name)
+        self.attributes = self._read_attributes(str(name))
         self.shapes: dict[str, tuple[int, ...]] = {
             key: self.architecture.shape(key, [_shape(tensor) for tensor in parts])
             for key, parts in self._of_key.items()

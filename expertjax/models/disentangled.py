@@ -58,11 +58,11 @@ class Distances(NamedTuple):
 
     Attributes:
       embeddings: [2 * span, D].
-      index: [B, T, S] int, their rows for each query and key.
+      rows: [B, T, S] int, those of them for each query and key.
     """
 
     embeddings: Array
-    index: Array
+    rows: Array
 
 
 def bucket_table(length: int, span: int, longest: int) -> np.ndarray:
@@ -146,7 +146,7 @@ class DisentangledBlock(Block):
     def _bias(self, q: Array, k: Array, distances: Distances) -> Array:
         """[B, H, T, S]: the terms of the distances."""
         config, total = self.config, jnp.zeros((), q.dtype)
-        index_Bx1xTxS = distances.index[:, None]
+        index_Bx1xTxS = distances.rows[:, None]
 
         def heads(project: nnx.Linear) -> Array:
             z_NxD = project(distances.embeddings)
@@ -281,7 +281,7 @@ class Disentangled(nnx.Module):
             table = jnp.asarray(bucket_table(distance.shape[2], span, longest))
             distance = jnp.sign(distance) * table[jnp.abs(distance)]
         index = jnp.clip(distance + span, 0, 2 * span - 1)
-        embeddings = self.distance(np.arange(2 * span))
+        embeddings = self.distance(jnp.arange(2 * span))
         if self.config.norm_distances:
             embeddings = self.distance_norm(embeddings)
         return Distances(embeddings, index)

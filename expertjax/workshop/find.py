@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from expertjax.absent import widened
-from expertjax.api import EXAMPLE_CONCEPTS, Expertise, load_concepts
+from expertjax.analysis.expertise import Expertise
+from expertjax.api import EXAMPLE_CONCEPTS, load_concepts
 from expertjax.capturing.prepare import prepare, write_tables
 from expertjax.concepts.form import WORD_IS, spoken
 from expertjax.concepts.make import make_concepts

@@ -12,7 +12,7 @@ from expertjax.checkpoints.load import Model
 from expertjax.models.unit_edits import UnitEdit
 from expertjax.workshop.steer import ARMS, Wish
 
-_NO_UNIT = UnitEdit((), *(np.zeros(0, kind) for kind in (int, int, float, float)))
+_NO_UNIT = UnitEdit((), np.zeros(0, int), np.zeros(0, int), np.zeros(0), np.zeros(0))
 
 
 def save(

@@ -129,9 +129,12 @@ def arms_of_edit(model: Model, edit: UnitEdit, seed: int = 1) -> list[UnitEdit |
     draw = np.random.default_rng(seed)
     units = draw.choice(table.num_units, len(edit), replace=False)
     site = [str(name) for name in table.site[units]]
-    where = {"site": site, "layer": table.layer[units], "index": table.index[units]}
     control = dataclasses.replace(
-        edit, **where, about=edit.about | {"select": "random", "select_seed": seed}
+        edit,
+        site=site,
+        layer=table.layer[units],
+        index=table.index[units],
+        about=edit.about | {"select": "random", "select_seed": seed},
     )
     return [None, edit, control]
 
