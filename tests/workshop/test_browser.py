@@ -116,7 +116,7 @@ def test_from_sentences_to_a_snippet_that_writes_the_same(
 
 def test_a_closed_page_stops_its_writing(page: Any, served: Any) -> None:
     page.get_by_role("button", name="More").click()
-    page.get_by_label("Tokens to write").first.fill("128")
+    page.get_by_label("Tokens to write").first.fill("100")
     page.get_by_role("button", name="Write", exact=True).click()
     until(lambda: served.studio.num_writing == 1)
     kept = set(served.studio.place.glob("*/steered.zip"))
