@@ -331,5 +331,6 @@ def _batches(
                 prepared.table,
                 first,
             )
-        yield batch, responses, meshes.local(at_first)[0, : last - first]
-        bar.update(rows)
+        counts_U = meshes.local(at_first)[0, : last - first]
+        bar.update(rows)  # now: after the last batch nothing asks for more
+        yield batch, responses, counts_U

@@ -1,5 +1,6 @@
 import collections
 import dataclasses
+import re
 import shutil
 import types
 from pathlib import Path
@@ -314,6 +315,14 @@ def test_a_run_that_was_cut_short_ends_in_the_same_bytes(
     assert content(again) == content(full)
     assert shards[0].stat().st_mtime_ns == kept
     assert not (cut.path / "_SUCCESS").exists()
+
+
+def test_the_bar_comes_to_its_end(
+    tiny_gpt2: Model, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capture(tiny_gpt2, CONCEPTS, tmp_path / "tiny", settings(block_rows=16))
+    said = capsys.readouterr().err
+    assert re.findall(r"capture tiny-gpt2: +(\d+)%", said)[-1] == "100"
 
 
 def test_a_finished_capture_is_not_run_again(full: ResultFolder, tiny_gpt2: Model):
