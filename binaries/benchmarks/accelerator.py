@@ -19,31 +19,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-_LLAMA = {"model_type": "llama", "vocab_size": 32000, "rms_norm_eps": 1e-5}
-SHAPES: dict[str, dict[str, Any]] = {
-    "GPT-2 medium": {
-        "model_type": "gpt2",
-        "n_layer": 24,
-        "n_embd": 1024,
-        "n_head": 16,
-        "vocab_size": 50257,
-    },
-    "Llama of 1B": _LLAMA
-    | {
-        "hidden_size": 2048,
-        "intermediate_size": 8192,
-        "num_hidden_layers": 16,
-        "num_attention_heads": 32,
-        "num_key_value_heads": 8,
-    },
-    "small GPT-2": {
-        "model_type": "gpt2",
-        "n_layer": 2,
-        "n_embd": 64,
-        "n_head": 4,
-        "vocab_size": 8192,
-    },
-}
+from binaries.benchmarks import accelerator_peers
+from binaries.benchmarks.made_up import numbered_concepts, random_model
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +28,7 @@ class Sizes:
     """What is measured.
 
     Attributes:
-      models: names in `SHAPES`, the first of which is captured whole.
+      models: names in `made_up.SHAPES`, the first of which is captured whole.
       dtype: in which they compute.
       sentences: of the steps and the captures.
       concepts, labelled, rows, units: of scoring: each concept has so many of the rows.
@@ -193,23 +170,11 @@ def _scoring(sizes: Sizes) -> list[Row]:
     compiled = make_scorer(members, kernel="compiled", tolerance=3e-5)
     seconds = _seconds(lambda: compiled(on_host))
     rows.append(("all metrics, by the cores of the host", seconds * per * 8, "ns"))
-    return rows + _torch_sort(sizes)
-
-
-def _torch_sort(sizes: Sizes) -> list[Row]:
-    torch = _torch()
-    if torch is None:
-        return []
-    where = "cuda" if torch.cuda.is_available() else "cpu"
-    x = torch.randn(min(sizes.units, 16384), sizes.labelled, device=where)
-
-    def sort() -> list[Any]:
-        torch.sort(x, dim=1)
-        if where == "cuda":
-            torch.cuda.synchronize()
-        return []
-
-    return [(f"torch.sort alone, on {where}", _seconds(sort) / x.numel() * 1e9, "ns")]
+    peer = accelerator_peers.sorting(min(sizes.units, 16384), sizes.labelled)
+    if peer is not None:
+        what, sort, count = peer
+        rows.append((what, _seconds(sort) / count * 1e9, "ns"))
+    return rows
 
 
 def _steps(sizes: Sizes) -> list[Row]:
@@ -227,10 +192,10 @@ def _steps(sizes: Sizes) -> list[Row]:
     assert isinstance(rate, float)
     rows: list[Row] = []
     for name in sizes.models:
-        model = _random_model(name, sizes.dtype)
+        model = random_model(name, sizes.dtype)
         settings = CaptureSettings.of(model)
         mesh = meshes.make_mesh()
-        prepared = prepare(model, _concepts(sizes), settings, mesh)
+        prepared = prepare(model, numbered_concepts(sizes.sentences), settings, mesh)
         plan, pool = prepared.plan, prepared.pool
         batches = [b for span in plan.blocks() for b in plan.batches(pool, *span)]
         real = int(pool.lengths.sum())
@@ -253,7 +218,10 @@ def _steps(sizes: Sizes) -> list[Row]:
                 (f"{name}, {what}: of the product's rate", flops / rate / 1e12, "1"),
             ]
         rows.append((f"{name}: padding", 1 - real / computed, "1"))
-        rows += _torch_steps(name, sizes, batches, real)
+        peer = accelerator_peers.stepping(name, sizes.dtype, batches)
+        if peer is not None:
+            what, by_torch = peer
+            rows.append((what, real / _seconds(by_torch, 1), "tokens/s"))
         del model, prepared, steps, run
         jax.clear_caches()
     return rows
@@ -270,42 +238,6 @@ def _run_all(steps: Any, batches: Sequence[Any], prepared: Any) -> Callable[[], 
     return run
 
 
-def _torch_steps(
-    name: str, sizes: Sizes, batches: Sequence[Any], real: int
-) -> list[Row]:
-    """The same batches through torch, with hooks that pool every linear layer."""
-    torch = _torch()
-    if torch is None:
-        return []
-    import transformers
-
-    where = "cuda" if torch.cuda.is_available() else "cpu"
-    config = transformers.AutoConfig.for_model(**SHAPES[name])
-    with torch.device(where):
-        model = transformers.AutoModel.from_config(
-            config, dtype=getattr(torch, sizes.dtype)
-        ).eval()
-    linear = torch.nn.Linear, transformers.pytorch_utils.Conv1D
-    pooled: list[Any] = []
-    for module in model.modules():
-        if isinstance(module, linear):
-            module.register_forward_hook(lambda m, i, z: pooled.append(z.amax(1)))
-
-    def run() -> list[Any]:
-        with torch.inference_mode():
-            for batch in batches:
-                pooled.clear()
-                tokens = torch.from_numpy(batch.tokens).to(where, torch.long)
-                mask = torch.from_numpy(batch.mask).to(where)
-                model(input_ids=tokens, attention_mask=mask, use_cache=False)
-        if where == "cuda":
-            torch.cuda.synchronize()
-        return []
-
-    what = f"{name}, all pooled by hooks, torch on {where}"
-    return [(what, real / _seconds(run, 1), "tokens/s")]
-
-
 def _capture(sizes: Sizes) -> list[Row]:
     """Whole runs, once to compile and once with every program found."""
     from expertjax.capturing.capture import capture
@@ -318,7 +250,10 @@ def _capture(sizes: Sizes) -> list[Row]:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         keep_compiled(str(folder / "compiled"))
-        model, concepts = _random_model(sizes.models[0], sizes.dtype), _concepts(sizes)
+        model, concepts = (
+            random_model(sizes.models[0], sizes.dtype),
+            numbered_concepts(sizes.sentences),
+        )
         settings = dataclasses.replace(
             CaptureSettings.of(model),
             store_dtype=sizes.dtype,  # type: ignore[arg-type]
@@ -344,7 +279,7 @@ def _generation(sizes: Sizes) -> list[Row]:
     from expertjax.generation.generate import generate
     from expertjax.generation.settings import GenerateSettings
 
-    model = _random_model(sizes.models[0], sizes.dtype)
+    model = random_model(sizes.models[0], sizes.dtype)
     rows: list[Row] = []
     for texts in sizes.texts:
         settings = GenerateSettings(
@@ -360,74 +295,6 @@ def _generation(sizes: Sizes) -> list[Row]:
         )
         rows.append((f"{texts} texts", texts * 64 / seconds, "tokens/s"))
     return rows
-
-
-def _random_model(name: str, dtype: str) -> Any:
-    """A model with random weights, made on the devices, and the shipped tokenizer."""
-    import jax.numpy as jnp
-    from flax import nnx
-
-    import expertjax as ej
-    from expertjax.api import EXAMPLE_MODEL
-    from expertjax.checkpoints.load import Model
-    from expertjax.models.registry import read_config
-
-    family, config = read_config(SHAPES[name], (), "benchmark")
-
-    @nnx.jit
-    def build() -> nnx.Module:
-        return family.build(config, rngs=nnx.Rngs(0), dtype=jnp.dtype(dtype))
-
-    graphdef, params = nnx.split(build())
-    shipped = ej.load_model(EXAMPLE_MODEL)
-    return Model(
-        name=name.replace(" ", "-"),
-        path=Path(name),
-        family=family,
-        config=config,
-        graphdef=graphdef,
-        params=params,
-        tokenizer=shipped.tokenizer,
-        attributes=SHAPES[name],
-    )
-
-
-def _concepts(sizes: Sizes) -> Any:
-    """The shipped concepts, their sentences numbered until there are enough."""
-    from expertjax.api import EXAMPLE_CONCEPTS
-    from expertjax.concepts.files import read_concepts
-    from expertjax.concepts.pool import ConceptSet, Membership, build_concept_set
-
-    shipped = build_concept_set(read_concepts(Path(EXAMPLE_CONCEPTS)))
-    count = len(shipped.sentences)
-    texts = [
-        f"{shipped.sentences[i % count]} {i // count}" for i in range(sizes.sentences)
-    ]
-    copies = -(-sizes.sentences // count)
-    keys, members = [], []
-    for key, member in zip(shipped.keys, shipped.members, strict=True):
-        for copy in range(copies):
-            rows = member.sentence + copy * count
-            here = rows < len(texts)
-            part = Membership(rows[here].astype(np.int32), member.label[here])
-            if part.num_positives and part.num_negatives:
-                keys.append(f"{key}-{copy}")
-                members.append(part)
-    return ConceptSet(tuple(keys), tuple(texts), tuple(members))
-
-
-def _torch() -> Any:
-    """Torch, where it is installed and runs on the kind of device that JAX runs on."""
-    import importlib.util
-
-    import jax
-
-    if importlib.util.find_spec("torch") is None:
-        return None
-    import torch
-
-    kind = "gpu" if torch.cuda.is_available() else "cpu"
-    return torch if jax.default_backend() == kind else None
 
 
 SECTIONS: dict[str, Callable[[Sizes], list[Row]]] = {
