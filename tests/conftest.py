@@ -1,10 +1,13 @@
 """Every test runs on the CPU, as eight simulated devices, and offline.
 
-Programs are compiled without LLVM's optimisations, which takes half of the time: most
-run a few times on small arrays. A worker is a core, so libraries get one thread each;
-more would spin while they wait for each other.
+Programs are compiled without LLVM's optimisations and without XLA's newer emitters of
+fusions, which takes a third of the time: most run a few times on small arrays. A worker
+is a core, so libraries get one thread each; more would spin while they wait for each
+other.
 """
 
+import gc
+import importlib.metadata
 import importlib.util
 import os
 import shutil
@@ -15,16 +18,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from packaging.version import Version
 
 from tests.fake_gcs import BUCKET, fake_storage
 from tests.tiny_models import make_tiny_bert, make_tiny_gpt2
 
 # Before the first import of jax, or they have no effect.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-for _flag, _value in (
-    ("--xla_force_host_platform_device_count", 8),
-    ("--xla_backend_optimization_level", 0),
-):
+_WANTED = {
+    "--xla_force_host_platform_device_count": "8",
+    "--xla_backend_optimization_level": "0",
+    "--xla_cpu_parallel_codegen_split_count": "1",
+}
+# XLA ends the process at a flag that it does not know.
+if Version(importlib.metadata.version("jaxlib")) < Version("0.11"):
+    _WANTED["--xla_cpu_use_fusion_emitters"] = "false"
+for _flag, _value in _WANTED.items():
     if _flag not in os.environ.get("XLA_FLAGS", ""):
         _flags = f"{os.environ.get('XLA_FLAGS', '')} {_flag}={_value}"
         os.environ["XLA_FLAGS"] = _flags.strip()
@@ -37,6 +46,7 @@ os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ["HF_HUB_OFFLINE"] = "1"
 
+MOST_MAPPINGS = 10_000
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # As in jobs in the background of a shell; the programs started here would inherit
@@ -54,6 +64,21 @@ def pytest_configure(config: pytest.Config) -> None:
         config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
         os.environ["JAX_COMPILATION_CACHE_DIR"] = folder
         os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def forget_programs() -> Iterator[None]:
+    """Drops compiled programs before there are too many of them.
+
+    Each is several mappings of memory, of which Linux allows a process 65,530; the next
+    one would end the worker.
+    """
+    yield
+    maps = Path("/proc/self/maps")
+    if maps.exists() and len(maps.read_bytes().splitlines()) > MOST_MAPPINGS:
+        jax = importlib.import_module("jax")
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ import functools
 from typing import Literal
 
 import jax.numpy as jnp
+from jax import lax
 
 from expertjax.absent import ABSENT
 from expertjax.typing import Array, PoolFn
@@ -162,20 +163,41 @@ def marked_token(
       [B, F] int32 positions; the first one of several equal ones, and T where all
       activations are NaN or none reaches the expert.
     """
-    length = mask_BxT.shape[1]
-    position_Tx1 = jnp.arange(length, dtype=jnp.int32)[:, None]
-    is_counted_BxTx1 = mask_BxT[:, :, None]
     if pooling == "last":
-        last_Bx1 = jnp.where(is_counted_BxTx1, position_Tx1, -1).max(1)
+        last_Bx1 = _last(mask_BxT).astype(jnp.int32)[:, None]
         return jnp.broadcast_to(last_Bx1, (len(last_Bx1), z_BxTxF.shape[2]))
-    if routed_BxT is not None:
-        is_counted_BxTx1 &= routed_BxT[:, :, None]
-    # Two vectorised reductions; on CPUs, XLA's argmax is none.
-    top_Bx1xF = jnp.max(
-        z_BxTxF, 1, where=is_counted_BxTx1, initial=-jnp.inf, keepdims=True
-    )
-    is_top_BxTxF = is_counted_BxTx1 & (z_BxTxF == top_Bx1xF)
-    return jnp.where(is_top_BxTxF, position_Tx1, length).min(1)
+    counted_BxT = mask_BxT if routed_BxT is None else mask_BxT & routed_BxT
+    counted_BxTxF = counted_BxT[:, :, None] & (z_BxTxF > -jnp.inf)
+    z_BxTxF = jnp.where(counted_BxTxF, z_BxTxF, -jnp.inf)
+    # XLA's argmax over tokens is not vectorised on CPUs. A maximum and a comparison
+    # with it would be, but activations may be computed anew for each, in other code,
+    # and none is then the maximum to the bit.
+    return lax.platform_dependent(z_BxTxF, cpu=_highest_by_token, default=_highest)
+
+
+def _highest(z_BxTxF: Array) -> Array:
+    """[B, F] int32 the first highest token, T where all are -inf."""
+    is_any_BxF = (z_BxTxF > -jnp.inf).any(1)
+    first_BxF = jnp.argmax(z_BxTxF, axis=1).astype(jnp.int32)
+    return jnp.where(is_any_BxF, first_BxF, z_BxTxF.shape[1])
+
+
+def _highest_by_token(z_BxTxF: Array) -> Array:
+    """The same, token after token."""
+    top_BxF = jnp.full_like(z_BxTxF[:, 0], -jnp.inf)
+    length = z_BxTxF.shape[1]
+
+    def step(t: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
+        top_BxF, position_BxF = carry
+        z_BxF = lax.dynamic_index_in_dim(z_BxTxF, t, axis=1, keepdims=False)
+        is_higher_BxF = z_BxF > top_BxF
+        return (
+            jnp.where(is_higher_BxF, z_BxF, top_BxF),
+            jnp.where(is_higher_BxF, t, position_BxF),
+        )
+
+    start = top_BxF, jnp.full_like(top_BxF, length, jnp.int32)
+    return lax.fori_loop(0, length, step, start)[1]
 
 
 def pool_fn(pooling: Pooling, mask_BxT: Array) -> PoolFn:

@@ -1,5 +1,6 @@
 """Positions of the highest activation, of families, against numpy's argmax."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from expertjax.capturing import pooling
 from expertjax.capturing.marking import positions_and_responses
 from expertjax.capturing.pooling import marked_token
 from expertjax.capturing.prepare import arrange
@@ -76,6 +78,19 @@ def test_of_ties_the_first_counted_token_is_taken() -> None:
     assert (np.asarray(mean) == np.asarray(found)).all()
     last = marked_token("last", jnp.asarray(mask), jnp.asarray(z_BxTxF))
     assert np.asarray(last).tolist() == [[3, 3], [1, 1], [3, 3]]
+
+
+@pytest.mark.parametrize("way", [pooling._highest, pooling._highest_by_token])
+def test_each_platforms_way_is_argmax(way: Callable[[Any], Any]) -> None:
+    draw = np.random.default_rng(0)
+    z_BxTxF = draw.integers(0, 4, (5, 7, 11)).astype(np.float32)
+    z_BxTxF[draw.random(z_BxTxF.shape) < 0.4] = -np.inf
+    z_BxTxF[2, :, 3] = -np.inf
+    wanted_BxF = z_BxTxF.argmax(1)
+    wanted_BxF[(z_BxTxF == -np.inf).all(1)] = 7
+    found_BxF = np.asarray(jax.jit(way)(z_BxTxF))
+    assert found_BxF.dtype == np.int32
+    np.testing.assert_array_equal(found_BxF, wanted_BxF)
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ import pytest
 import expertjax as ej
 from expertjax.checkpoints.load import Model, load_model
 from expertjax.errors import InputError
+from expertjax.generation.interventions import Intervention, make_edits
 from expertjax.models.unit_edits import UnitEdit
 from expertjax.workshop.find import KEY
 from expertjax.workshop.rendering import texts_html
@@ -54,8 +55,9 @@ def test_three_texts_grow_side_by_side(studio: Studio, name: str, tiny_gpt2) -> 
         for short, long in zip(before.texts, after.texts, strict=True):
             assert long.startswith(short)
     expertise = studio.found(name).expertise
-    force = {"k": 20, "select": "random", "select_seed": 1}
-    edits = [None, expertise.force(KEY, k=20), expertise.force(KEY, **force)]
+    force = Intervention(edit="force", num_units=20, value="on_p50")
+    control = dataclasses.replace(force, select="random", select_seed=1)
+    edits = [None, *make_edits(expertise, KEY, [force, control])]
     settings = {"max_new_tokens": 9, "room": 128, "batch_size": 3}
     texts = ej.generate(tiny_gpt2, WISH.prompt, edits, [3], **settings)
     assert list(texts["continuation"]) == list(last.texts)
