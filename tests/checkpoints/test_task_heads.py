@@ -53,7 +53,7 @@ def architectures(model_type: str) -> Iterator[Any]:
         whole = name.endswith(("Model", "ForPreTraining", "Simple")) or "For" in name
         if (
             whole
-            and not name.endswith("PreTrainedModel")
+            and "pretrained" not in name.lower()
             and kind.config_class is config
         ):
             yield kind
