@@ -18,5 +18,6 @@ import jax
 Array: TypeAlias = jax.Array
 
 # Reduces one site's activations over tokens: [B, T, F] -> [B, F]. Of an expert's units
-# it is also given which tokens are routed to it, [B, T] bool: others do not count.
+# it is also given which tokens are routed to it, [B, T] bool: others do not count. One
+# with a method `of_experts` (see `capturing.pools.Maximum`) pools all experts at once.
 PoolFn: TypeAlias = Callable[..., Array]

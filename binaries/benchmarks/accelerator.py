@@ -182,7 +182,7 @@ def _steps(sizes: Sizes) -> list[Row]:
     import jax
 
     from expertjax.capturing.operations import flops_per_token
-    from expertjax.capturing.pooling import pool_fn
+    from expertjax.capturing.pools import pool_fn
     from expertjax.capturing.prepare import prepare
     from expertjax.capturing.settings import CaptureSettings
     from expertjax.capturing.steps import Steps, jit_forward

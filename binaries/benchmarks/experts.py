@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import pandas as pd
 from flax import nnx
 
-from expertjax.capturing.pooling import pool_fn
+from expertjax.capturing.pools import pool_fn
 from expertjax.models.attention import Inputs
 from expertjax.models.edits import Probe
 from expertjax.models.forward import Forward

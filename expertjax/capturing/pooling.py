@@ -1,13 +1,12 @@
 """The response of a unit: its activations on a sentence's tokens, pooled."""
 
-import functools
 from typing import Literal
 
 import jax.numpy as jnp
 from jax import lax
 
 from expertjax.absent import ABSENT
-from expertjax.typing import Array, PoolFn
+from expertjax.typing import Array
 
 Pooling = Literal["max", "mean", "last"]
 
@@ -198,8 +197,3 @@ def _highest_by_token(z_BxTxF: Array) -> Array:
 
     start = top_BxF, jnp.full_like(top_BxF, length, jnp.int32)
     return lax.fori_loop(0, length, step, start)[1]
-
-
-def pool_fn(pooling: Pooling, mask_BxT: Array) -> PoolFn:
-    """`pool_tokens` as the function that every site calls."""
-    return functools.partial(pool_tokens, pooling, mask_BxT)

@@ -13,12 +13,7 @@ from jax.sharding import Mesh
 
 from expertjax.absent import ABSENT, narrowed
 from expertjax.capturing.batches import Batch
-from expertjax.capturing.pooling import (
-    first_of_all,
-    first_token,
-    pool_every_token,
-    pool_fn,
-)
+from expertjax.capturing.pools import Maximum, pool_fn
 from expertjax.capturing.prepare import Prepared
 from expertjax.jax_settings import jax_settings
 from expertjax.models.attention import Inputs
@@ -163,13 +158,9 @@ def _response_step(prepared: Prepared) -> Any:
     takes_maximum = prepared.settings.pooling == "max"
 
     def make_pool(mask_BxT: Array) -> PoolFn:
-        plain = pool_fn(prepared.settings.pooling, mask_BxT)
-        if not takes_maximum:
-            return plain
-        pool = pool_every_token if repeats else plain
-        first = first_of_all if repeats else functools.partial(first_token, mask_BxT)
-        # [2, B, F], so that sentences stay with their devices.
-        return lambda *z: jnp.stack([pool(*z), first(*z)])
+        if takes_maximum:
+            return Maximum(mask_BxT, every_token=repeats, with_first=True)
+        return pool_fn(prepared.settings.pooling, mask_BxT)
 
     def finish(output: Output, counted_B: Array) -> tuple[Array, Array, Array]:
         pooled = output.pooled

@@ -211,13 +211,7 @@ class Tap:
             )
         recorded = [e for e, name in enumerate(names) if name in record]
         if pool is not None and recorded:
-
-            def of_expert(row_BxT: Array) -> Array:
-                z_BxTxF = z_RxF.at[row_BxT].get(mode="fill", fill_value=0)
-                return pool(z_BxTxF, row_BxT < len(z_RxF))
-
-            # One after the other, so that only one stands beside all tokens.
-            pooled = jax.lax.map(of_expert, routing.rows()[np.array(recorded)])
+            pooled = _pooled_experts(pool, z_RxF, routing, recorded)
             self.recorded |= {names[e]: pooled[i] for i, e in enumerate(recorded)}
         return z_RxF
 
@@ -240,3 +234,18 @@ class Tap:
         )
         self.cache = Cache(keys, values, length)
         return keys, values
+
+
+def _pooled_experts(
+    pool: PoolFn, z_RxF: Array, routing: Routing, experts: Sequence[int]
+) -> Array:
+    """[len(experts), ..]: what the pool makes of each expert's outputs."""
+    if hasattr(pool, "of_experts"):
+        return pool.of_experts(z_RxF, routing, experts)
+
+    def of_expert(row_BxT: Array) -> Array:
+        z_BxTxF = z_RxF.at[row_BxT].get(mode="fill", fill_value=0)
+        return pool(z_BxTxF, row_BxT < len(z_RxF))
+
+    # One after the other, so that only one stands beside all tokens.
+    return jax.lax.map(of_expert, routing.rows()[np.array(experts)])

@@ -6,7 +6,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from expertjax.capturing.pooling import pool_fn, pool_tokens
+from expertjax.absent import ABSENT
+from expertjax.capturing.pooling import pool_tokens
+from expertjax.capturing.pools import Maximum, pool_fn
+from expertjax.models.routing import Routing
 from tests import bounds
 
 B, T, F = 5, 9, 4
@@ -97,3 +100,31 @@ def test_a_nan_shows_however_many_rows_a_device_has(pooling: Any, rows: int):
     pooled = jax.jit(functools.partial(pool_tokens, pooling))(mask, z)
     wrong = {(int(row), int(unit)) for row, unit in np.argwhere(np.isnan(pooled))}
     assert wrong == {(0, 7), (rows - 1, 11)}
+
+
+@pytest.mark.parametrize("with_first", [False, True])
+@pytest.mark.parametrize("every_token", [False, True])
+def test_experts_pooled_at_once_are_pooled_one_by_one(
+    every_token: bool, with_first: bool
+):
+    draw, experts = np.random.default_rng(1), [0, 2, 5]
+    logits = jnp.asarray(draw.normal(size=(B, T, 9)), jnp.float32)
+    z_RxF = draw.normal(size=(B * T, 17)).astype(np.float32)
+    z_RxF[draw.random(z_RxF.shape) < 0.1] = np.nan
+    pool = Maximum(jnp.asarray(MASK), every_token, with_first)
+
+    @jax.jit
+    def both_ways(logits: Any, z_RxF: Any) -> Any:
+        routing = Routing.of(logits, 1, True)
+        rows = routing.rows()[np.array(experts)]
+        one_by_one = [
+            pool(z_RxF.at[row].get(mode="fill", fill_value=0), row < len(z_RxF))
+            for row in rows
+        ]
+        return pool.of_experts(z_RxF, routing, experts), jnp.stack(one_by_one)
+
+    ours, wanted = map(np.asarray, both_ways(logits, jnp.asarray(z_RxF)))
+    assert 0 < (wanted == ABSENT).mean() < 1 and np.isnan(wanted).any()
+    if every_token:  # of which some platforms pass over NaN
+        wanted = np.where(np.isnan(ours), np.nan, wanted)
+    np.testing.assert_array_equal(ours, wanted)
