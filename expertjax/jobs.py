@@ -3,6 +3,7 @@
 import dataclasses
 import re
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,7 @@ def find_experts(
             folder = capture(model, concept_set, place, settings.capture, mesh)
             if "score" in settings.steps:
                 score(folder, settings=settings.score)
+            drawn = _draw_ahead(folder, settings)
             if "report" in settings.steps and settings.excited_sentences:
                 write_excited(folder, model, settings.excited_sentences, mesh)
         else:
@@ -146,18 +148,28 @@ def find_experts(
                 settings.memory_bytes,
                 mesh,
             )
+            drawn = _draw_ahead(folder, settings)
         if "report" in settings.steps:
             write_writes(folder, model, mesh)
         del model  # before the next one is loaded
-        if "report" in settings.steps and processes.is_first():
+        if drawn is not None:
             from expertjax.report.build import build_report  # brings matplotlib
 
-            build_report(Expertise(folder), settings.gamma)
+            build_report(Expertise(folder), settings.gamma, drawn=drawn)
         if "score" in settings.steps and processes.is_first():
             folder.succeed()
         processes.barrier("find_experts: finished")
         folders.append(folder)
     return folders
+
+
+def _draw_ahead(folder: ResultFolder, settings: FindSettings) -> Future | None:
+    """The figures of the report, in the making; None where there is to be none."""
+    if "report" not in settings.steps or not processes.is_first():
+        return None
+    from expertjax.report.build import draw_ahead  # brings matplotlib
+
+    return draw_ahead(Expertise(folder), settings.gamma)
 
 
 @jax_settings()

@@ -103,7 +103,9 @@ def experts_by_layer_and_site(
 
 def kinds_of_sites(sites: pd.Series) -> pd.Series:
     """The names of sites, without the numbers of experts that a mixture is made of."""
-    return sites.str.replace(ROUTED, "experts.", regex=True)
+    code_U, names = pd.factorize(sites)  # few names of many units
+    kinds = pd.Series(names).str.replace(ROUTED, "experts.", regex=True)
+    return kinds.take(code_U).set_axis(sites.index)
 
 
 def max_ap_by_layer(

@@ -1,6 +1,9 @@
 """From finished results to a report."""
 
+import dataclasses
+import threading
 from collections.abc import Sequence
+from concurrent.futures import Future
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +11,10 @@ import pandas as pd
 
 from expertjax.analysis.compare import CompareSettings, Comparison, compare
 from expertjax.analysis.expertise import Expertise
-from expertjax.report.data import MOSTLY_FIRST, ReportData
+from expertjax.report.data import MOSTLY_FIRST, ReportData, Sentences
 from expertjax.report.limits import Limits, limits_for
 from expertjax.report.page import model_part
+from expertjax.report.pictures import Picture, pictures
 from expertjax.report.sentences import gather_sentences
 from expertjax.report.side_by_side import side_by_side
 from expertjax.report.write import TOP_K, write_pages, write_report
@@ -24,6 +28,7 @@ def build_report(
     gamma: float,
     folder: Path | str | None = None,
     top_k: int = TOP_K,
+    drawn: "Future[list[Picture]] | None" = None,
 ) -> Path:
     """Writes the report of one model.
 
@@ -32,6 +37,7 @@ def build_report(
       gamma: AP from which a unit is called an expert.
       folder: by default `report` in the result's folder.
       top_k: the units of each concept that the co-learning map compares.
+      drawn: its figures, if they are drawn already: see `draw_ahead`.
 
     Returns:
       the path of `index.html`.
@@ -41,7 +47,32 @@ def build_report(
     """
     folder = folder or expertise.folder.path / "report"
     data = report_data(expertise, gamma)
-    return write_report(folder, data, top_k=top_k)
+    return write_report(folder, data, top_k, drawn and drawn.result())
+
+
+def draw_ahead(expertise: Expertise, gamma: float) -> "Future[list[Picture]]":
+    """Begins to draw the figures of `build_report`, which need nothing but scores.
+
+    In a thread, beside what else the report waits for: which tokens excite the units
+    is asked of the model, and computed without this language.
+
+    Args:
+      expertise: a finished result.
+      gamma: as for `build_report`.
+    """
+
+    drawn: Future[list[Picture]] = Future()
+
+    def draw() -> None:
+        try:
+            data = _scores(expertise, gamma)
+            drawn.set_result(list(pictures(data, limits_for(len(data.concepts)))))
+        except BaseException as error:
+            drawn.set_exception(error)
+
+    # As a daemon, for which no program that is stopped waits.
+    threading.Thread(target=draw, daemon=True).start()
+    return drawn
 
 
 def build_comparison(
@@ -78,22 +109,33 @@ def report_data(
 ) -> ReportData:
     """Gathers what the report of one model shows."""
     limits = limits or limits_for(len(expertise.concepts))
-    ap_CxU = expertise.metric("ap")
+    data = _scores(expertise, gamma)
+    ap_CxU = data.ap_CxU
     experts = _experts(expertise, ap_CxU, min(limits.units, ap_CxU.shape[1]))
-    return ReportData(
-        model_name=expertise.folder.name,
+    return dataclasses.replace(
+        data,
         facts=_facts(expertise),
-        gamma=gamma,
-        units=expertise.units,
-        concepts=expertise.concepts,
-        null=expertise.null,
-        ap_CxU=ap_CxU,
         experts=experts,
         sentences=gather_sentences(expertise, experts, ap_CxU, limits),
         writes=expertise.writes if expertise.folder.has_table("writes") else None,
         writers=frozenset(expertise.intervals["unit"].tolist()),
         surface=expertise.surface,
         num_sentences=expertise.folder.read_run()["capture"]["num_sentences"],
+    )
+
+
+def _scores(expertise: Expertise, gamma: float) -> ReportData:
+    """What figures are drawn from."""
+    return ReportData(
+        model_name=expertise.folder.name,
+        facts={},
+        gamma=gamma,
+        units=expertise.units,
+        concepts=expertise.concepts,
+        null=expertise.null,
+        ap_CxU=expertise.metric("ap"),
+        experts={},
+        sentences=Sentences.none(),
     )
 
 

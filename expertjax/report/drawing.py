@@ -40,10 +40,10 @@ class Drawing(Figure):
 
     def savefig(self, *args: Any, **options: Any) -> None:
         """As matplotlib's; names in a script that its fonts lack become boxes."""
-        with warnings.catch_warnings():
-            # One warning for each letter would bury what a program has to say.
-            warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font")
-            super().savefig(*args, **options)
+        # One warning for each letter would bury what a program has to say. For good:
+        # what restores filters must not be used where other threads may do so, too.
+        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font")
+        super().savefig(*args, **options)
 
     def _repr_png_(self) -> bytes:
         return png(self)

@@ -242,7 +242,9 @@ def _units(
         "atFirst": numbers(_at_first(data.units, column.loc[shown]), 4),
         "sentences": [_places(t["sentence"], places) for t in excited],
         "responses": [significant(t["response"]) for t in excited],
-        "marks": [t[["start", "end"]].to_numpy().ravel().tolist() for t in excited],
+        "marks": [
+            np.stack([t["start"], t["end"]], axis=1).ravel().tolist() for t in excited
+        ],
         "own": [_places(t["sentence"], places) for t in own],
         "own_at": [significant(t["response"]) for t in own],
         "own_rank": [numbers(t["rank"], 0) for t in own],

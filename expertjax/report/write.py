@@ -15,13 +15,19 @@ _INDEX = "index.html"
 TOP_K = 50  # units of a concept that are compared with those of others
 
 
-def write_report(folder: Path | str, data: ReportData, top_k: int = TOP_K) -> Path:
+def write_report(
+    folder: Path | str,
+    data: ReportData,
+    top_k: int = TOP_K,
+    drawn: Iterable[Picture] | None = None,
+) -> Path:
     """Writes one model's `folder/index.html`, and its figures as files beside it.
 
     Args:
       folder: where to write; made if it is not there.
       data: one model's results.
       top_k: units of each concept that the co-learning map compares.
+      drawn: its figures; drawn here if they are not given.
 
     Returns:
       The path of the page.
@@ -32,7 +38,9 @@ def write_report(folder: Path | str, data: ReportData, top_k: int = TOP_K) -> Pa
     """
     limits = limits_for(len(data.concepts))
     parts = [page.model_part(data, limits, top_k)]
-    return write_pages(folder, parts, pictures(data, limits))
+    return write_pages(
+        folder, parts, pictures(data, limits) if drawn is None else drawn
+    )
 
 
 def write_pages(
