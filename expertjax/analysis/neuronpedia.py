@@ -117,7 +117,7 @@ def _neuron(
         **_place(source, feature["feature_index"]),
         "creatorId": how.creator_id,
         "sourceSetName": source.source_set,
-        "maxActApprox": feature["activations"][0]["bin_max"],
+        "maxActApprox": max(0.0, feature["activations"][0]["bin_max"]),  # as theirs
         **{name: value for name, value in feature.items() if name.startswith(theirs)},
     }
 
