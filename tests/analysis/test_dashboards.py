@@ -19,7 +19,7 @@ from expertjax.capturing.excited import write_excited
 from expertjax.capturing.excited_tokens import excited_tokens
 from expertjax.capturing.writes import write_writes
 from expertjax.checkpoints.load import Model
-from expertjax.jobs import capture_and_score
+from expertjax.storeless import capture_and_score
 from tests import bounds
 from tests.capturing.tiny_concepts import SEQ_LEN, tiny_concept_set
 from tests.programs import contents, run_program
@@ -284,7 +284,10 @@ def test_refusals_write_nothing(
         made.export(out, "neuronpedia", tiny_bert)
     settings = ej.CaptureSettings(seq_len=SEQ_LEN)
     concepts = tiny_concept_set()
-    loose = capture_and_score(tiny_gpt2, concepts, tmp_path / "loose", settings)
+    scoring = ej.ScoreSettings(bootstrap_resamples=20, bootstrap_top=4)
+    loose = capture_and_score(
+        tiny_gpt2, concepts, tmp_path / "loose", settings, scoring, 0
+    )
     with pytest.raises(ej.InputError, match="were not kept"):
         ej.Expertise(loose).export(out, "saedashboard", tiny_gpt2)
     bare = ej.score(ej.capture(tiny_gpt2, concepts, tmp_path / "bare", settings))
