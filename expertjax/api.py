@@ -136,7 +136,7 @@ class Expertise(analysis.Expertise):
             loaded = model if isinstance(model, Model) else model()
             return excited_tokens(self.folder, loaded)
 
-        return export_expertise(self, out, form, model and measure, settings)
+        return export_expertise(self, out, form, measure if model else None, settings)
 
 
 def load_concepts(

@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 import pandas as pd
 import pyarrow as pa
@@ -17,7 +17,6 @@ from expertjax.errors import InputError
 from expertjax.stores import paths, selfcond_files
 
 Format = Literal["selfcond", "parquet", "csv", "saedashboard", "neuronpedia"]
-FORMATS = get_args(Format)
 _DASHBOARDS = {"saedashboard": write_saedashboard, "neuronpedia": write_neuronpedia}
 
 
