@@ -21,6 +21,7 @@ _WHERE = {
     "CompareSettings": "expertjax.analysis.compare",
     "EXAMPLE_CONCEPTS": "expertjax.api",
     "EXAMPLE_MODEL": "expertjax.api",
+    "DashboardSettings": "expertjax.analysis.dashboards",
     "Edit": "expertjax.models.edits",
     "Expertise": "expertjax.api",
     "FindSettings": "expertjax.jobs",

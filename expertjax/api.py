@@ -9,6 +9,9 @@ import pandas as pd
 from jax.sharding import Mesh
 
 from expertjax.analysis import expertise as analysis
+from expertjax.analysis.dashboards import DashboardSettings
+from expertjax.analysis.export import Format, export_expertise
+from expertjax.capturing.excited_tokens import excited_tokens
 from expertjax.capturing.moments import require_sentences, unit_moments
 from expertjax.checkpoints.load import Model
 from expertjax.concepts.files import read_concepts
@@ -104,6 +107,36 @@ class Expertise(analysis.Expertise):
         """Maps what the k best units do at negatives' tokens onto positives'."""
         more |= {"edit": "transport", "num_units": k, "strength": strength}
         return self.edit(concept, model, **more)
+
+    def export(
+        self,
+        out: Path | str,
+        form: Format,
+        model: Model | Callable[[], Model] | None = None,
+        settings: DashboardSettings | None = None,
+    ) -> Path:
+        """Writes the result in another form, such as "csv" or "neuronpedia".
+
+        Args:
+          out: files go to `out/<model name>`.
+          form: see `analysis.export.export_expertise`.
+          model: for "saedashboard" and "neuronpedia", which run some sentences; or what
+            loads it.
+          settings: for these two.
+
+        Returns:
+          `out/<model name>`.
+
+        Raises:
+          InputError: see `export_expertise` and `capturing.excited_tokens`.
+        """
+
+        def measure() -> pd.DataFrame:
+            assert model is not None
+            loaded = model if isinstance(model, Model) else model()
+            return excited_tokens(self.folder, loaded)
+
+        return export_expertise(self, out, form, measure if model else None, settings)
 
 
 def load_concepts(

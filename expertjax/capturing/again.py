@@ -38,6 +38,16 @@ def captured_units(folder: ResultFolder, model: Model) -> UnitTable:
     return table
 
 
+def check_weights(folder: ResultFolder, model: Model) -> None:
+    """Raises InputError where a model is not that of a finished capture."""
+    capture = folder.read_run()["capture"]
+    if capture["weights_sha256"] != model.weights_sha256:
+        raise InputError(
+            f"{folder.path}: is the result of {capture['model']}, whose weights (or "
+            f"dtype) are not those of {model.path}"
+        )
+
+
 def prepare_again(
     folder: ResultFolder,
     model: Model,

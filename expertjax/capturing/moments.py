@@ -7,7 +7,7 @@ import numpy as np
 from jax.sharding import Mesh
 from tqdm import tqdm
 
-from expertjax.capturing.again import captured_units, prepare_again
+from expertjax.capturing.again import captured_units, check_weights, prepare_again
 from expertjax.capturing.pooling import token_moments
 from expertjax.capturing.prepare import Prepared
 from expertjax.capturing.steps import Steps, jit_forward
@@ -51,7 +51,7 @@ def unit_moments(
       Stopped: SIGTERM has arrived.
     """
     require_sentences(folder)
-    _check_weights(folder, model)
+    check_weights(folder, model)
     _check_every_token(folder, captured_units(folder, model), units)
     mesh = mesh or meshes.make_mesh()
     order = np.argsort(rows, kind="stable")  # as they stand in the pool, by length
@@ -83,15 +83,6 @@ def require_sentences(folder: ResultFolder) -> None:
             "of the concept's sentences, but it was imported: its files hold pooled "
             "responses only and do not say how sentences were run; make a result with "
             "find_experts"
-        )
-
-
-def _check_weights(folder: ResultFolder, model: Model) -> None:
-    capture = folder.read_run()["capture"]
-    if capture["weights_sha256"] != model.weights_sha256:
-        raise InputError(
-            f"{folder.path}: is the result of {capture['model']}, whose weights (or "
-            f"dtype) are not those of {model.path}"
         )
 
 

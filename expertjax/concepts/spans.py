@@ -47,6 +47,27 @@ def token_spans(tokenizer: Any, texts: Sequence[str]) -> Iterator[list[Span]]:
             ]
 
 
+def text_pieces(text: str, spans: Sequence[Span]) -> list[str]:
+    """All tokens of a text as pieces of it, which joined give the text.
+
+    Space belongs to the token that it stands before, and what stands behind the last
+    one to that. Of tokens that share a character, the first has it and the others are
+    empty. Tokens that have no place in the text, such as special ones, are their names.
+
+    Args:
+      text: any.
+      spans: from `token_spans`, ascending.
+    """
+    pieces, done, last = [span.token for span in spans], 0, -1
+    for i, span in enumerate(spans):
+        if span.start >= 0:
+            pieces[i] = text[done : max(done, span.end)]
+            done, last = max(done, span.end), i
+    if last >= 0:
+        pieces[last] += text[done:]
+    return pieces
+
+
 def _span(text: str, start: int, end: int, name: str) -> Span:
     piece = text[start:end]
     if not piece:

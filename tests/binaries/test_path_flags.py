@@ -21,6 +21,7 @@ TEXTS = {
     *("model_name", "sites", "mesh", "shard_models", "coordinator", "metrics"),
     *("concept", "prompt", "value", "words", "num_units", "roots", "kinds", "parts"),
     *("l2", "sizes", "keep_steps", "precision", "ignore_config", "ways", "host"),
+    *("model_id", "source_set", "release", "creator", "creator_id"),
 }
 # Program -> flags that do not matter, as the output is refused before they are used.
 WRITES = {

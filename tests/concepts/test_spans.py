@@ -18,7 +18,7 @@ import expertjax as ej
 from expertjax.checkpoints.gguf_file import GGUFFile
 from expertjax.checkpoints.gguf_tokenizer import tokenizer_of
 from expertjax.checkpoints.tokenizer import load_tokenizer
-from expertjax.concepts.spans import Span, token_spans
+from expertjax.concepts.spans import Span, text_pieces, token_spans
 from tests.checkpoints.gguf_writer import tokens_of
 from tests.checkpoints.test_gguf import SIZES
 from tests.checkpoints.test_gguf_tokenizer import sentencepiece, write
@@ -89,6 +89,10 @@ def test_spans_are_of_the_text_as_given(
     )
     # In order, and nothing but space and what was normalised away is left out.
     assert [span.start for span in there] == sorted(span.start for span in there)
+    pieces = text_pieces(text, spans)
+    of_text = [piece for piece, s in zip(pieces, spans, strict=True) if s.start >= 0]
+    assert "".join(of_text) == text
+    assert all(s.token in pieces for s in spans if s.start < 0)
     covered = {i for span in there for i in range(span.start, span.end)}
     rest = {text[i] for i in range(len(text)) if i not in covered}
     assert rest <= {" ", "\n", "\t", "\u0301"}
@@ -106,6 +110,9 @@ def test_pieces_of_words_and_of_characters() -> None:
     assert [span.token for span in spans][:2] == ["The", "child"]
     assert spans[1] == Span(4, 9, "child")  # without the space before it
     assert all(span == Span(10, 11, "é") for span in spans[-2:])  # two bytes
+    assert text_pieces("The child é", spans)[-2:] == ["é", ""]
+    assert text_pieces("The child é  ", spans)[:2] == ["The", " child"]
+    assert "".join(text_pieces("The child é  ", spans)) == "The child é  "
 
 
 def test_many_texts_keep_their_order() -> None:
