@@ -47,7 +47,8 @@ def build_report(
     """
     folder = folder or expertise.folder.path / "report"
     data = report_data(expertise, gamma)
-    return write_report(folder, data, top_k, drawn and drawn.result())
+    figures = None if drawn is None else drawn.result()
+    return write_report(folder, data, top_k, figures)
 
 
 def draw_ahead(expertise: Expertise, gamma: float) -> "Future[list[Picture]]":
