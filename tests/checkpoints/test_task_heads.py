@@ -51,11 +51,7 @@ def architectures(model_type: str) -> Iterator[Any]:
     for name in module.__all__:
         kind = getattr(module, name)
         whole = name.endswith(("Model", "ForPreTraining", "Simple")) or "For" in name
-        if (
-            whole
-            and "pretrained" not in name.lower()
-            and kind.config_class is config
-        ):
+        if whole and "pretrained" not in name.lower() and kind.config_class is config:
             yield kind
 
 
