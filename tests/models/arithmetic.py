@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from expertjax.checkpoints.load import Model
-from expertjax.models.sites import Site
+from tests.models.parity import kind_of_site
 
 # They say of no layer that it writes, but all write into the stream as it is.
 PRE_NORM = ("eurobert", "modernbert", "mt5", "t5")
@@ -22,14 +22,13 @@ def identity_errors(
 
     Args:
       model: its weights are what is multiplied with.
-      sites: [L, B, T, F] of a forward pass without edits.
+      sites: [L, B, T, F] of a forward pass without edits, experts side by side.
       mask: [B, T], 1 at real tokens.
 
     Returns:
-      the name of each linear layer whose input is a site too, the experts' apart;
-      and ":residual", where what a block adds is the sum of what its layers write: not
-      where norms stand on that or on the stream, and not of experts, which the router
-      weighs.
+      the name of each linear layer whose input is a site too; and ":residual", where
+      what a block adds is the sum of what its layers write: not where norms stand on
+      that or on the stream, and not of experts, which the router weighs.
     """
     real = mask.astype(bool)
     z_LxNxF = {name: np.asarray(z, np.float64)[:, real] for name, z in sites.items()}
@@ -37,16 +36,19 @@ def identity_errors(
         ".".join(map(str, path)): np.asarray(value[...], np.float64)
         for path, value in model.params.flat_state()
     }
-    writing = [site for site in model.sites if f"{site.name}:input" in z_LxNxF]
+    writing = [name for name in z_LxNxF if f"{name}:input" in z_LxNxF]
     found = {}
-    for site in writing:
-        kernel = _kernel(model, site, params)
-        groups = [*(site.share or range(model.num_layers))]
-        product_LxNxF = z_LxNxF[f"{site.name}:input"] @ params[kernel][groups]
+    for name in writing:
+        kernel, groups = _weights(model, name, params)
         bias = params.get(kernel.replace(".kernel", ".bias"))
-        if bias is not None:
-            product_LxNxF += bias[groups, None]
-        found[site.name] = _error(product_LxNxF, z_LxNxF[site.name])
+        product_LxNxD = _product(
+            z_LxNxF[f"{name}:input"],
+            params[kernel][groups],
+            np.zeros(1) if bias is None else bias[groups, None],
+        )
+        if "experts." in name:  # which give nothing for the tokens of others
+            product_LxNxD[z_LxNxF[name] == 0] = 0
+        found[name] = _error(product_LxNxD, z_LxNxF[name])
     scales = _scales(model, writing)
     if scales:
         stream_LxNxD = z_LxNxF[":residual"]
@@ -55,22 +57,36 @@ def identity_errors(
     return found
 
 
-def _kernel(model: Model, site: Site, params: Mapping[str, Any]) -> str:
-    """Path of the weights of a linear layer, by the torch module that it is."""
-    module = site.module.replace("@{layer}", "").replace("{group}", "{layer}")
-    paths = [r.path for r in model.family.rules if r.key == f"{module}.weight"]
+def _weights(
+    model: Model, name: str, params: Mapping[str, Any]
+) -> tuple[str, list[int]]:
+    """Path of a linear layer's kernel, by its torch module; which of it a layer has."""
+    site = next(site for site in model.sites if kind_of_site(site.name) == name)
+    module = kind_of_site(site.module).replace("@{layer}", "")
+    module = module.replace("{group}", "{layer}")
+    keys = (f"{module}.weight", module)  # experts are parameters themselves
+    paths = [rule.path for rule in model.family.rules if rule.key in keys]
     # NomicBERT's tensors are not called what its modules are; our layers are.
-    ending = f".{site.name.rpartition('.')[2]}.kernel"
+    ending = f".{name.rpartition('.')[2]}.kernel"
     [path] = paths or [path for path in params if path.endswith(ending)]
-    return path
+    return path, [*(site.share or range(model.num_layers))]
 
 
-def _scales(model: Model, writing: list[Site]) -> dict[str, float]:
+def _product(x: np.ndarray, kernel: np.ndarray, bias: np.ndarray) -> np.ndarray:
+    """[L, N, D] of [L, N, F] and [L, F, D]; of E experts, kernels are [L, E, F, D]."""
+    if kernel.ndim == 3:
+        return x @ kernel + bias
+    x_LxNxExF = x.reshape(*x.shape[:2], kernel.shape[1], -1)
+    y_LxNxExD = np.einsum("lnef,lefd->lned", x_LxNxExF, kernel) + bias
+    return y_LxNxExD.reshape(*x.shape[:2], -1)
+
+
+def _scales(model: Model, writing: list[str]) -> dict[str, float]:
     """Site -> by what its outputs are multiplied as they are added to the stream."""
     readout = model.readout
     if readout is None:
         plain = model.attributes["model_type"] in PRE_NORM
-        return {site.name: 1.0 for site in writing} if plain else {}
+        return dict.fromkeys(writing, 1.0) if plain else {}
     branches = readout.branches
     if readout.stream or any(b.norms or b.expert is not None for b in branches):
         return {}
