@@ -345,7 +345,7 @@ CASES: Cases = {
 
 _ONCE = {
     "loading": {"attn_implementation": "sdpa"},
-    "wrong": "eager attention adds ALiBi's distances twice, once of them as its mask; "
+    "wrong": "eager attention adds ALiBi's distances twice, once with its mask; "
     "compared with SDPA",
 }
 OPTIONS: dict[str, dict[str, Any]] = {
