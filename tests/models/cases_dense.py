@@ -343,8 +343,11 @@ CASES: Cases = {
     ),
 }
 
-# Eager attention adds the distances twice (transformers 5.24), once as its mask.
-_ONCE = {"loading": {"attn_implementation": "sdpa"}}
+_ONCE = {
+    "loading": {"attn_implementation": "sdpa"},
+    "wrong": "eager attention adds ALiBi's distances twice, once with its mask; "
+    "compared with SDPA",
+}
 OPTIONS: dict[str, dict[str, Any]] = {
     "falcon-alibi": _ONCE,
     "falcon-alibi-parallel": _ONCE,

@@ -48,12 +48,16 @@ CASES: Cases = {
 
 
 def _options(name: str, architecture: str) -> dict[str, Any]:
-    """Their models take no positions; BART's are those of the index in the row."""
+    """Their models take no positions."""
     options: dict[str, Any] = {"explicit": False}
     if "Encoder" not in architecture:
         options["read_with"] = "decoder" if "decoder" in name else "encoder"
     if name.startswith("bart"):
         options["sides"] = ("right",)
+        options["wrong"] = (
+            "positions count from the row's beginning, and no others can be given; "
+            "compared where padding is on the right"
+        )
     return options
 
 

@@ -1,13 +1,11 @@
 """Tiny checkpoints of all families on both sides, and how far they are apart.
 
-`python -m tests.models.parity` prints the table of largest errors as Markdown; it
-stands in `expertjax/models/PARITY.md`.
+`python -m tests.models.parity` prints what stands in `expertjax/models/PARITY.md`.
 """
 
 import dataclasses
 import importlib
 import re
-import tempfile
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +23,7 @@ from tests.tiny_models import make_tiny, make_tiny_bert, make_tiny_gpt2
 from tests.torch_reference import Reference, load_torch, run_torch
 
 LENGTHS = (12, 7, 1, 9)
+SIDES = ("right", "left")
 
 CASES: dict[str, tuple[Callable[..., Path], dict[str, Any]]] = {
     "gpt2": (make_tiny_gpt2, {}),
@@ -75,7 +74,8 @@ CASES: dict[str, tuple[Callable[..., Path], dict[str, Any]]] = {
 
 # Case -> how torch has to be run: options of `run_torch`, and "sides" where
 # Hugging Face itself is right for one padding side only; "loading": of `load_torch`;
-# "read_with": of `load_model`, too.
+# "wrong": why it has to be one of these two, for PARITY.md; "read_with": of
+# `load_model`, too.
 OPTIONS: dict[str, dict[str, Any]] = {}
 
 for _path in sorted(Path(__file__).parent.glob("cases_*.py")):
@@ -98,8 +98,9 @@ class Case:
         self, side: str, tokens: np.ndarray, mask: np.ndarray, **options: Any
     ) -> Any:
         own = dict(self.options)
-        if side not in own.pop("sides", ("right", "left")):
-            pytest.skip(f"transformers itself is wrong for padding on the {side}")
+        wrong = own.pop("wrong", "")
+        if side not in own.pop("sides", SIDES):
+            pytest.skip(f"transformers itself is wrong, padded on the {side}: {wrong}")
         sites, num_layers = self.model.sites, self.model.num_layers
         found = run_torch(self.torch, tokens, mask, sites, num_layers, **own, **options)
         return dataclasses.replace(found, sites=experts_together(found.sites))
@@ -242,52 +243,7 @@ def bfloat16_error(case: Case) -> float:
     return float(worst)
 
 
-KINDS = (
-    "linear layers",
-    "inputs of linear layers",
-    "residual",
-    "hidden",
-    "logits",
-    "bfloat16",
-)
-
-
-def kind_of(output: str) -> str:
-    """The column of `print_table` for one output of `errors`."""
-    if output in ("hidden", "logits"):
-        return output
-    _, colon, point = output.partition(" ")[0].partition(":")
-    named = {"": "linear layers", "input": "inputs of linear layers"}
-    return named.get(point, point) if colon else "linear layers"
-
-
-def print_table() -> None:
-    """Runs all cases and prints the largest errors of each family."""
-    worst: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
-    count: dict[str, int] = defaultdict(int)
-    for name in CASES:
-        with tempfile.TemporaryDirectory() as folder:
-            case = make_case(name, Path(folder) / "model")
-            rough = bfloat16_error(case)
-        model_type = case.model.attributes["model_type"]
-        count[model_type] += 1
-        worst[model_type]["bfloat16"] = max(worst[model_type]["bfloat16"], rough)
-        for side in case.options.get("sides", ("right", "left")):
-            tokens, mask = batch(case.model, side)
-            reference = case.reference(side, tokens, mask)
-            found = errors(case.forward(tokens, mask, None), reference, mask)
-            for output, error in found.items():
-                row = worst[model_type]
-                row[kind_of(output)] = max(row[kind_of(output)], error)
-    print("| model type | configurations | " + " | ".join(KINDS) + " |")
-    print("|---|---|" + "---|" * len(KINDS))
-    for model_type in sorted(worst):
-        cells = [
-            f"{worst[model_type][kind]:.1e}" if kind in worst[model_type] else "-"
-            for kind in KINDS
-        ]
-        print(f"| {model_type} | {count[model_type]} | " + " | ".join(cells) + " |")
-
-
 if __name__ == "__main__":
-    print_table()
+    from tests.models.parity_table import main
+
+    main()
