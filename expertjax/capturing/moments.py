@@ -15,7 +15,7 @@ from expertjax.checkpoints.load import Model
 from expertjax.errors import InputError
 from expertjax.jax_settings import jax_settings
 from expertjax.models.family import Output
-from expertjax.models.sites import UnitTable
+from expertjax.models.sites import ChosenUnits, UnitTable
 from expertjax.models.unit_moments import UnitMoments
 from expertjax.runtime import mesh as meshes
 from expertjax.runtime import stopping
@@ -103,18 +103,21 @@ def _check_every_token(
 def _moments_step(prepared: Prepared, columns: np.ndarray) -> Any:
     """[2, B, K] float32: means, and behind them variances."""
 
+    chosen = ChosenUnits.of(prepared.table, columns)
+
     def finish(output: Output, _: Array) -> Array:
         parts = [
-            prepared.table.gather(
-                {site: z_Lx2xBxF[:, i] for site, z_Lx2xBxF in output.pooled.items()}
+            chosen.gather(
+                {site: z_Lx2xBxK[:, i] for site, z_Lx2xBxK in output.pooled.items()}
             )
             for i in range(2)
         ]
-        return jnp.stack(parts)[:, :, columns]
+        return jnp.stack(parts)
 
     return jit_forward(
         prepared,
         lambda mask_BxT: lambda z_BxTxF: token_moments(mask_BxT, z_BxTxF),
         finish,
         meshes.replicated(prepared.mesh),
+        chosen=chosen,
     )

@@ -19,6 +19,7 @@ from expertjax.jax_settings import jax_settings
 from expertjax.models.attention import Inputs
 from expertjax.models.edits import Probe
 from expertjax.models.family import Output
+from expertjax.models.sites import ChosenUnits
 from expertjax.runtime import mesh as meshes
 from expertjax.runtime import sharding
 from expertjax.typing import Array, PoolFn
@@ -115,6 +116,7 @@ def jit_forward(
     finish: Callable[[Output, Array], Any],
     out_shardings: Any,
     inputs_of: Callable[[Array, Array], Inputs] = Inputs.of,
+    chosen: ChosenUnits | None = None,
 ) -> Any:
     """The model as a jitted function of parameters and a batch, see `Compiled`.
 
@@ -125,6 +127,7 @@ def jit_forward(
         what the function returns.
       out_shardings: of that.
       inputs_of: tokens and mask -> what the model takes.
+      chosen: the units of the table that are pooled; None is all.
     """
     model, mesh, table = prepared.model, prepared.mesh, prepared.table
     record = frozenset(site.name for site in table.recorded)
@@ -133,7 +136,12 @@ def jit_forward(
         params: Any, tokens: Array, mask: Array, pooled: Array, counted: Array
     ) -> Any:
         module = model.forward.bind(params)
-        probe = Probe(pool=make_pool(pooled), record=record, depth=table.depth)
+        probe = Probe(
+            pool=make_pool(pooled),
+            record=record,
+            chosen=None if chosen is None else jax.tree.map(jnp.asarray, chosen.index),
+            depth=table.depth,
+        )
         return finish(module(inputs_of(tokens, mask), probe), counted)
 
     split = meshes.split_batch(mesh)

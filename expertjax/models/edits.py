@@ -135,6 +135,8 @@ class Probe(NamedTuple):
       edit: affine changes, or None.
       pool: reduces [B, T, F] to [B, F], see `PoolFn`; None records nothing.
       record: names of the sites to pool.
+      chosen: site name -> [L, K] int, the units of it that are pooled, see
+        `sites.ChosenUnits`; None is all.
       cache: keys and values of earlier tokens, or None.
       depth: layers to run, where what comes above them is of no interest; None runs
         all. What the model returns beside the pooled sites is of no use then.
@@ -145,6 +147,7 @@ class Probe(NamedTuple):
     edit: Edit | None = None
     pool: PoolFn | None = None
     record: frozenset[str] = frozenset()
+    chosen: Mapping[str, Array] | None = None
     cache: Cache | None = None
     depth: int | None = None
     choice: Array | None = None
@@ -166,14 +169,14 @@ class Tap:
     """
 
     def __init__(self, probe: Probe) -> None:
-        """Takes a probe whose edit and cache are those of one layer."""
+        """Takes a probe whose edit, chosen units and cache are those of one layer."""
         self._probe = probe
         self.cache = probe.cache
         self.recorded: dict[str, Array] = {}
 
     def __call__(self, site: str, z_BxTxF: Array) -> Array:
         """Returns the site's (edited) outputs and keeps their pooled value."""
-        edit, pool, record, *_ = self._probe
+        edit, pool, record, chosen, *_ = self._probe
         if edit is not None and site in edit.scale:
             scale, shift = edit.scale[site], edit.shift[site]
             if self._probe.choice is not None:
@@ -182,7 +185,8 @@ class Tap:
                 scale, shift = scale[:, None, :], shift[:, None, :]
             z_BxTxF = (scale * z_BxTxF + shift).astype(z_BxTxF.dtype)
         if pool is not None and site in record:
-            self.recorded[site] = pool(z_BxTxF)
+            some = z_BxTxF if chosen is None else z_BxTxF[:, :, chosen[site]]
+            self.recorded[site] = pool(some)
         return z_BxTxF
 
     def routed(self, sites: str, z_RxF: Array, routing: Routing) -> Array:
@@ -193,7 +197,7 @@ class Tap:
           z_RxF: outputs, a row for each pair of token and expert.
           routing: which these are.
         """
-        edit, pool, record, *_ = self._probe
+        edit, pool, record, chosen, *_ = self._probe
         names = [sites.format(expert=e) for e in range(len(routing.sizes))]
         if edit is not None and names[0] in edit.scale:
             sentence_R = routing.token // routing.shape[1]
@@ -211,7 +215,12 @@ class Tap:
             )
         recorded = [e for e, name in enumerate(names) if name in record]
         if pool is not None and recorded:
-            pooled = _pooled_experts(pool, z_RxF, routing, recorded)
+            some = z_RxF
+            if chosen is not None:
+                none = jnp.zeros_like(chosen[names[recorded[0]]])
+                chosen_ExK = jnp.stack([chosen.get(name, none) for name in names])
+                some = jnp.take_along_axis(z_RxF, chosen_ExK[routing.expert], axis=1)
+            pooled = _pooled_experts(pool, some, routing, recorded)
             self.recorded |= {names[e]: pooled[i] for i, e in enumerate(recorded)}
         return z_RxF
 

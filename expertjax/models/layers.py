@@ -174,19 +174,19 @@ def scan_blocks(
     cached = None if cache is None else (cache.keys, cache.values)
 
     def body(x: Array, scanned: tuple) -> tuple[Array, tuple]:
-        layer, state_of_layer, edit, kept = scanned
+        layer, state_of_layer, edit, chosen, kept = scanned
         if share is not None:
             which = jnp.asarray(share)[layer]
             state_of_layer = jax.tree.map(lambda leaf: leaf[which], state)
         block = nnx.merge(graphdef, state_of_layer)
         here = None if cache is None else Cache(kept[0], kept[1], cache.length)
-        tap = Tap(probe._replace(edit=edit, cache=here))
+        tap = Tap(probe._replace(edit=edit, chosen=chosen, cache=here))
         x = block(x, tap, layer, *args)
         kept = None if tap.cache is None else (tap.cache.keys, tap.cache.values)
         return x, (tap.recorded, kept)
 
     own = state if share is None else None
-    scanned = (jnp.asarray(layers), own, probe.edit, cached)
+    scanned = (jnp.asarray(layers), own, probe.edit, probe.chosen, cached)
     if probe.depth is not None:
         scanned = jax.tree.map(lambda leaf: leaf[: probe.depth], scanned)
     x_BxTxD, (recorded, kept) = jax.lax.scan(body, x_BxTxD, scanned)

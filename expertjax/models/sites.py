@@ -222,3 +222,53 @@ class UnitTable:
 
     def _per_unit(self, values: list) -> np.ndarray:
         return np.repeat(np.array(values), [site.features for _, site in self.segments])
+
+
+@dataclasses.dataclass(frozen=True)
+class ChosenUnits:
+    """Some units of a table, for a forward pass that pools these alone.
+
+    Attributes:
+      index: site name -> [L, K] int32 output coordinates, of each layer as many as
+        the most that any layer and site has; where there are fewer, 0 fills up.
+      place: of each unit the site's place in `index`, layer, and place among the K,
+        [U] each.
+    """
+
+    index: Mapping[str, np.ndarray]
+    place: tuple[np.ndarray, np.ndarray, np.ndarray]
+
+    @classmethod
+    def of(cls, table: UnitTable, units: np.ndarray) -> "ChosenUnits":
+        """Arranges units by layer and site.
+
+        Args:
+          table: in which they are numbered; all of its sites are to be recorded.
+          units: [U] numbers in any order, each once.
+        """
+        names = [site.name for site in table.recorded]
+        site_U = np.array([names.index(name) for name in table.site[units]], int)
+        layer_U = table.layer[units].astype(int)
+        cell_U = site_U * table.depth + layer_U
+        order = np.argsort(cell_U, kind="stable")
+        count = np.bincount(cell_U, minlength=len(names) * table.depth)
+        start = np.cumsum(count) - count
+        slot_U = np.empty(len(units), int)
+        slot_U[order] = np.arange(len(units)) - start[cell_U[order]]
+        index = np.zeros((len(names), table.depth, count.max()), np.int32)
+        index[site_U, layer_U, slot_U] = table.index[units]
+        place = site_U, layer_U, slot_U
+        return cls(dict(zip(names, index, strict=True)), place)
+
+    def gather(self, pooled: Mapping[str, Array]) -> Array:
+        """The units in the order in which they were given.
+
+        Args:
+          pooled: site name -> [L, B, K].
+
+        Returns:
+          [B, U]
+        """
+        stacked_SxLxBxK = jnp.stack([pooled[name] for name in self.index])
+        site_U, layer_U, slot_U = self.place
+        return stacked_SxLxBxK[site_U, layer_U, :, slot_U].T

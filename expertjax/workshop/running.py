@@ -87,7 +87,7 @@ class Runner:
         # Steps look at settings, units and mesh of this, not at its sentence.
         start = ConceptSet((), ("a",), ())
         prepared = arrange(model, start, self.table, self.settings, self.mesh)
-        self._marked = Steps(prepared, marked_step(prepared, slice(None)))
+        self._marked = Steps(prepared, marked_step(prepared))
         self._tokens = Steps(prepared, every_token_step(prepared, slice(None)))
 
     @property
