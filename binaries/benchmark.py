@@ -10,6 +10,7 @@ python -m binaries.benchmark --what=agreement --model=FOLDER --concepts=FOLDER
 python -m binaries.benchmark --what=generation --model=FOLDER
 python -m binaries.benchmark --what=accelerator
 python -m binaries.benchmark --what=quickstart
+python -m binaries.benchmark --what=studio --model=FOLDER
 """
 
 from collections.abc import Sequence
@@ -36,19 +37,21 @@ flags.DEFINE_enum(
         "agreement",
         "accelerator",
         "quickstart",
+        "studio",
     ],
     "experts: a mixture beside dense MLPs; capture: beside torch and the reference's "
     "way; scoring: beside scikit-learn, numpy and torch; scaling: over concepts and "
     "units; agreement: of several ways of running one model, and of float64; "
     "accelerator: all of it on the devices that are there, in a few minutes; "
-    "quickstart: what its time goes to.",
+    "quickstart: what its time goes to; studio: how long its page is waited for, and "
+    "what a crowd gets.",
     required=True,
 )
 define_paths(
     "model",
     [],
     "For loading, capture, generation and agreement: a folder or GGUF file, or "
-    "gpt2-small, of random weights. Repeatable.",
+    "gpt2-small, of random weights; for studio: a folder or GGUF file. Repeatable.",
 )
 define_path("concepts", None, "For capture and agreement: concept folder.")
 flags.DEFINE_integer(
@@ -116,6 +119,10 @@ def main(argv: Sequence[str]) -> None:
         from binaries.benchmarks.quickstart import phases_table
 
         table = phases_table()
+    elif FLAGS.what == "studio":
+        from binaries.benchmarks.studio import studio_table
+
+        table = studio_table(FLAGS.model, FLAGS.repeats)
     elif FLAGS.what == "experts":
         from binaries.benchmarks.experts import experts_table
 
