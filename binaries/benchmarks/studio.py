@@ -56,12 +56,13 @@ def _row(path: str, concepts: ConceptSet, repeats: int) -> dict[str, Any]:
     model = load_model(path)
     studio = Studio(model, memory_bytes=_MEMORY)
     requests = _requests(concepts)
-    studio.find(*next(requests), None)  # compiles
+    positives, negatives = next(requests)
+    studio.find(positives, negatives, None)  # compiles
     taken = []
     for _ in range(repeats):
-        sides = next(requests)
+        positives, negatives = next(requests)
         start = time.perf_counter()
-        name = studio.find(*sides, None)
+        name = studio.find(positives, negatives, None)
         taken.append(time.perf_counter() - start)
     row: dict[str, Any] = {"model": model.name}
     row["found_s"] = round(statistics.median(taken), 2)
