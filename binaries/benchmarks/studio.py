@@ -24,7 +24,6 @@ _SIDE = 40  # sentences with it, and as many without
 _CLIENTS, _REQUESTS = 8, 50
 _NEW = 40  # tokens of a text
 _MEMORY = 2**27  # of responses that are remembered, soon full
-_ROUNDS = 4  # of all requests
 
 
 def studio_table(models: Sequence[str | Path], repeats: int) -> pd.DataFrame:
@@ -41,8 +40,8 @@ def studio_table(models: Sequence[str | Path], repeats: int) -> pd.DataFrame:
       `first_token_s` of three texts and `tokens_s` of all three; `torch_tokens_s` of
       `generate` with one text, where torch is installed; of
       50 requests of 8 clients over HTTP, all at once, how many were `answered` and
-      `refused`, which says that too many wait; `kept_mb`, how much larger the process
-      was after the fourth time of these than after the second.
+      `refused`, which says that too many wait; `kept_mb`, by how much the last of
+      `repeats` + 1 such crowds has made the process larger.
 
     Raises:
       RuntimeError: a request was neither answered nor refused.
@@ -69,7 +68,7 @@ def _row(path: str, concepts: ConceptSet, repeats: int) -> dict[str, Any]:
     if model.family.causal:
         row |= _writing(studio, name, repeats)
         row["torch_tokens_s"] = _torch(model, repeats)
-    return row | _crowd(studio, requests)
+    return row | _crowd(studio, requests, repeats + 1)
 
 
 def _requests(concepts: ConceptSet) -> Any:
@@ -130,7 +129,7 @@ def _torch(model: Model, repeats: int) -> float | None:
     return round(statistics.median(rates[1:]), 1)
 
 
-def _crowd(studio: Studio, requests: Any) -> dict[str, Any]:
+def _crowd(studio: Studio, requests: Any, times: int) -> dict[str, Any]:
     from gradio_client import Client
 
     served = serve(studio, port=None)
@@ -141,7 +140,7 @@ def _crowd(studio: Studio, requests: Any) -> dict[str, Any]:
         ]
         sizes: list[float] = []
         said: list[str] = []
-        for _ in range(_ROUNDS):
+        for _ in range(times):
             asked = [(clients[i % _CLIENTS], next(requests)) for i in range(_REQUESTS)]
             with concurrent.futures.ThreadPoolExecutor(_REQUESTS) as pool:
                 said = list(pool.map(_ask, asked))
@@ -151,7 +150,7 @@ def _crowd(studio: Studio, requests: Any) -> dict[str, Any]:
         return {
             "answered": said.count("answered"),
             "refused": said.count("refused"),
-            "kept_mb": round(sizes[-1] - sizes[1]),
+            "kept_mb": round(sizes[-1] - sizes[-2]),
         }
     finally:
         served.close()

@@ -14,6 +14,9 @@ from expertjax.workshop.limits import MOST_BODY, MOST_FILE, MOST_WAITING
 from expertjax.workshop.studio import Studio
 
 PASSWORD = "EXPERTJAX_STUDIO_PASSWORD"
+_WELCOME = (
+    "Any name, and the password that was set or printed where the studio was begun."
+)
 # Whatever a page would ask of another host, the browser refuses.
 _POLICY = (
     "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; "
@@ -166,6 +169,7 @@ def serve(
             server_name=host,
             server_port=port,
             auth=(lambda _, given: _is_same(given, password)) if password else None,
+            auth_message=_WELCOME if password else None,
             share=False,
             inline=inline,
             quiet=True,
