@@ -37,7 +37,7 @@ def test_others_need_the_password(tiny_gpt2: Model) -> None:
     url = made.url.replace("0.0.0.0", "127.0.0.1")
     try:
         for auth in (None, ("anybody", "another")):
-            with pytest.raises(Exception, match="login|credentials"):
+            with pytest.raises(Exception, match=r"login|credentials"):
                 gradio_client.Client(url, auth=auth, verbose=False)
         client = gradio_client.Client(url, auth=("anybody", "a secret"), verbose=False)
         assert "sentence" in client.predict("", "", api_name="/find")
