@@ -1,6 +1,7 @@
 """The studio, asked as its page asks: how long it takes, and what a crowd gets."""
 
 import concurrent.futures
+import dataclasses
 import itertools
 import os
 import statistics
@@ -29,7 +30,7 @@ _MEMORY = 2**27  # of responses that are remembered, soon full
 def studio_table(models: Sequence[str | Path], repeats: int) -> pd.DataFrame:
     """What a studio of each model takes once its programs are compiled.
 
-    Sentences are those of the concepts that ship, new ones at every request.
+    Sentences are those of the concepts that ship, of another one at every request.
 
     Args:
       models: Hugging Face folders or GGUF files; the one that ships if there are none.
@@ -38,10 +39,10 @@ def studio_table(models: Sequence[str | Path], repeats: int) -> pd.DataFrame:
     Returns:
       a row for each: `found_s`, from 40 + 40 new sentences to units; of causal models
       `first_token_s` of three texts and `tokens_s` of all three; `torch_tokens_s` of
-      `generate` with one text, where torch is installed; of
-      50 requests of 8 clients over HTTP, all at once, how many were `answered` and
-      `refused`, which says that too many wait; `kept_mb`, by how much the last of
-      `repeats` + 1 such crowds has made the process larger.
+      `generate` with one text, where torch is installed; of 50 requests of 8 clients
+      over HTTP, all at once, how many were `answered` and `refused`, which says that
+      too many wait; `kept_mb`, by how much the last of `repeats` + 1 such crowds has
+      made the process larger.
 
     Raises:
       RuntimeError: a request was neither answered nor refused.
@@ -92,7 +93,7 @@ def _writing(studio: Studio, name: str, repeats: int) -> dict[str, float]:
     firsts, rates = [], []
     for seed in range(repeats + 1):
         start = time.perf_counter()
-        texts = studio.write(name, YOURS, Wish(**{**vars(wish), "seed": seed}))
+        texts = studio.write(name, YOURS, dataclasses.replace(wish, seed=seed))
         next(texts)
         first = time.perf_counter() - start
         for written in texts:
@@ -144,9 +145,9 @@ def _crowd(studio: Studio, requests: Any, times: int) -> dict[str, Any]:
             asked = [(clients[i % _CLIENTS], next(requests)) for i in range(_REQUESTS)]
             with concurrent.futures.ThreadPoolExecutor(_REQUESTS) as pool:
                 said = list(pool.map(_ask, asked))
+            if odd := set(said) - {"answered", "refused"}:
+                raise RuntimeError(f"neither answered nor refused: {odd}")
             sizes.append(_resident_mb())
-        if odd := set(said) - {"answered", "refused"}:
-            raise RuntimeError(f"neither answered nor refused: {odd}")
         return {
             "answered": said.count("answered"),
             "refused": said.count("refused"),
