@@ -24,6 +24,7 @@ from expertjax.workshop.studio import YOURS, Studio
 _SIDE = 40  # sentences with it, and as many without
 _CLIENTS, _REQUESTS = 8, 50
 _NEW = 40  # tokens of a text
+_PATIENCE = 600  # seconds; a busy machine is no refusal
 _MEMORY = 2**27  # of responses that are remembered, soon full
 
 
@@ -136,7 +137,12 @@ def _crowd(studio: Studio, requests: Any, times: int) -> dict[str, Any]:
     served = serve(studio, port=None)
     try:
         clients = [
-            Client(served.url, verbose=False, download_files=False)
+            Client(
+                served.url,
+                verbose=False,
+                download_files=False,
+                httpx_kwargs={"timeout": _PATIENCE},
+            )
             for _ in range(_CLIENTS)
         ]
         sizes: list[float] = []
