@@ -15,6 +15,7 @@ from expertjax.capturing.again import captured_settings, captured_units
 from expertjax.checkpoints.load import Model
 from expertjax.errors import InputError
 from expertjax.models.unit_edits import UnitEdit
+from expertjax.runtime.host_memory import return_freed_memory
 from expertjax.workshop.find import KEY, Found, Library, find
 from expertjax.workshop.limits import MOST_KEPT
 from expertjax.workshop.look import Looker
@@ -115,6 +116,8 @@ class Studio:
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
+        finally:
+            return_freed_memory()  # each request runs in another thread
         self._keep(self._found, name, found)
         return name
 
