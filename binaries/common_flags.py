@@ -73,9 +73,10 @@ def define_capture_flags() -> None:
     )
     flags.DEFINE_enum(
         "store_dtype",
-        "float32",
-        ["float32", "float16", "bfloat16"],
-        "Dtype of responses.zarr.",
+        "",
+        ["", "float32", "float16", "bfloat16"],
+        "Dtype of responses.zarr; default: bfloat16 where that loses nothing (computed "
+        "in it, and no mean), else float32.",
     )
     heading("Computing")
     flags.DEFINE_enum(

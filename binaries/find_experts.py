@@ -37,8 +37,8 @@ flags.DEFINE_bool(
 flags.DEFINE_integer(
     "memory_bytes",
     0,
-    "The most that responses take that are not kept, as float32; 0: 4 GiB, or on "
-    "accelerators a third of their free memory.",
+    "The most that responses take that are not kept, in --store_dtype; 0: 4 GiB, or "
+    "on accelerators a third of their free memory.",
 )
 flags.DEFINE_integer(
     "excited_sentences",

@@ -44,8 +44,8 @@ def capture_and_score(
       out: the model's result folder.
       capture_settings: see `CaptureSettings`.
       score_settings: see `ScoreSettings`.
-      memory_bytes: the most that a group's responses take as float32; 0 for 4 GiB, or
-        where they stay on accelerators a third of what is free there.
+      memory_bytes: the most that a group's responses take, in the dtype of a store; 0
+        for 4 GiB, or where they stay on accelerators a third of what is free there.
       mesh: of this process's group; defaults to all devices on the data axis.
 
     Raises:
@@ -70,6 +70,7 @@ def capture_and_score(
             score_settings,
             memory_bytes or _fitting_bytes(mesh, on_devices),
             lambda *part: capture(*part).columns,
+            item_size=prepared.dtype.itemsize,
         )
     write_share(folder, prepared)
     return folder

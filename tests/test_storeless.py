@@ -87,6 +87,19 @@ def test_results_are_those_of_the_way_through_a_store(
         there.open_responses()
 
 
+@pytest.mark.parametrize("on_devices", [False, True])
+def test_narrow_responses_take_half_the_memory(
+    tiny_gpt2: Model, tmp_path: Path, on_devices: bool
+) -> None:
+    how = dataclasses.replace(CAPTURE, store_dtype="bfloat16")
+    scoring = dataclasses.replace(SCORE, metrics="ap")
+    scoring = dataclasses.replace(scoring, kernel="jax" if on_devices else "auto")
+    for memory_bytes, wanted in ((54 * ROW // 2, 7), (54 * ROW // 2 - 1, 4)):
+        out = tmp_path / f"{memory_bytes}"
+        there = capture_and_score(tiny_gpt2, CONCEPTS, out, how, scoring, memory_bytes)
+        assert there.read_run()["score"]["concepts_at_a_time"] == wanted
+
+
 def test_meshes_change_nothing_of_note(
     stored: ResultFolder, tiny_gpt2: Model, tmp_path: Path
 ) -> None:

@@ -231,7 +231,8 @@ class MemoryCapture:
         responses = make(shape, prepared.dtype, prepared.mesh)
         with _progress(prepared) as bar:
             spans = prepared.plan.blocks()
-            for batch, values, at_first in _batches(self._steps, prepared, spans, bar):
+            batches = _batches(self._steps, prepared, spans, bar, not self._on_devices)
+            for batch, values, at_first in batches:
                 responses.put(batch.rows, values)
                 at_first_U += at_first
                 stopping.check_alone()
@@ -282,7 +283,7 @@ def _blocks(
       InputError: names the first response that is not finite or does not fit.
     """
     first, last = prepared.columns
-    batches = _batches(steps, prepared, spans, bar)
+    batches = _batches(steps, prepared, spans, bar, to_host=True)
     for start, stop in spans:
         values_NxU = np.empty((stop - start, last - first), prepared.dtype)
         at_first_U = np.zeros(last - first, np.int64)
@@ -301,10 +302,12 @@ def _batches(
     prepared: Prepared,
     spans: Sequence[tuple[int, int]],
     bar: tqdm,
+    to_host: bool,
 ) -> Iterator[tuple[Batch, jax.Array, np.ndarray]]:
     """The batches of some runs of sentences, each given while the next is computed.
 
-    The end of a run is no halt: the next one's first batch is under way by then.
+    The end of a run is no halt: the next one's first batch is under way by then, and
+    with `to_host` a batch's responses are on their way as soon as they are there.
 
     Yields:
       the batch; its [B, U] responses, on the devices; [U] counts as in `_blocks`.
@@ -314,7 +317,10 @@ def _batches(
     def started() -> Iterator[tuple[Batch, Any]]:
         for start, stop in spans:
             for batch in prepared.plan.batches(prepared.pool, start, stop):
-                yield batch, steps(batch, prepared.counted_of(batch))
+                done = steps(batch, prepared.counted_of(batch))
+                if to_host:
+                    done[0].copy_to_host_async()
+                yield batch, done
 
     coming = started()
     running = collections.deque(itertools.islice(coming, 1))

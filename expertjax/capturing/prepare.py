@@ -110,7 +110,6 @@ def prepare(
     _check_computing(model, settings)
     check_length(model, settings.seq_len)
     table = UnitTable.build(model.sites, model.num_layers, settings.sites)
-    settings = settings.resolve(meshes.batch_tokens(mesh))
     with concurrent.futures.ThreadPoolExecutor(1) as background:
         arranged = background.submit(arrange, model, concepts, table, settings, mesh)
         digest = model.weights_sha256
@@ -135,12 +134,13 @@ def arrange(
       model: any.
       concepts: sentences, perhaps of no concept.
       table: the units that are wanted.
-      settings: with every choice made.
+      settings: what they leave open is chosen.
       mesh: of this process's group.
 
     Raises:
       InputError: see `tokenize`; or the tokenizer is not the model's.
     """
+    settings = settings.resolve(meshes.batch_tokens(mesh))
     pool = tokenize(
         concepts,
         model.tokenizer,

@@ -30,7 +30,8 @@ class CaptureSettings:
       compute_dtype: "float32" or "bfloat16".
       precision: of products of float32 matrices: "float32", or for speed
         "tensorfloat32" or "bfloat16_3x"; see `models.forward.multiplying`.
-      store_dtype: "float32", "float16" or "bfloat16".
+      store_dtype: "float32", "float16" or "bfloat16"; "" is "bfloat16" where a response
+        is one number that was computed in it, which loses nothing, else "float32".
       batch_tokens: about the tokens of one batch, padding included; 0 is what suits
         the devices.
       block_rows: the most sentences of one block of the store.
@@ -49,7 +50,7 @@ class CaptureSettings:
     sites: str = ""
     compute_dtype: Literal["float32", "bfloat16"] = "float32"
     precision: Precision = "float32"
-    store_dtype: Literal["float32", "float16", "bfloat16"] = "float32"
+    store_dtype: Literal["", "float32", "float16", "bfloat16"] = ""
     batch_tokens: int = 0
     block_rows: int = 512
     compat: Literal["", "selfcond"] = ""
@@ -63,7 +64,7 @@ class CaptureSettings:
             "long": ("drop", "truncate"),
             "compute_dtype": ("float32", "bfloat16"),
             "precision": PRECISIONS,
-            "store_dtype": tuple(DTYPES),
+            "store_dtype": ("", *DTYPES),
             "compat": ("", "selfcond"),
         }
         for name, allowed in choices.items():
@@ -96,9 +97,17 @@ class CaptureSettings:
         )
 
     def resolve(self, batch_tokens: int) -> "CaptureSettings":
-        """The same with `batch_tokens` chosen, if the user left that open."""
-        chosen = self.batch_tokens or batch_tokens
-        return dataclasses.replace(self, batch_tokens=chosen)
+        """The same with what the user left open chosen: `store_dtype`, `batch_tokens`.
+
+        Args:
+          batch_tokens: those that suit the devices.
+        """
+        is_narrow = self.compute_dtype == "bfloat16" and self.pooling != "mean"
+        return dataclasses.replace(
+            self,
+            store_dtype=self.store_dtype or ("bfloat16" if is_narrow else "float32"),
+            batch_tokens=self.batch_tokens or batch_tokens,
+        )
 
     def _check_compat(self) -> None:
         """The reference knows one way only; others must not hide under its name."""
@@ -112,7 +121,7 @@ class CaptureSettings:
             "store_dtype": "float32",
         }
         for name, value in needed.items():
-            if getattr(self, name) != value:
+            if getattr(self, name) not in (value, ""):
                 raise InputError(
                     f"--compat={self.compat} needs --{name}={value}, "
                     f"not {getattr(self, name)}"

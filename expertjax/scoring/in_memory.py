@@ -28,6 +28,7 @@ def score_in_memory(
     memory_bytes: int,
     capture: Callable[[np.ndarray, np.ndarray, tuple[int, int]], Columns],
     mesh: Mesh | None = None,
+    item_size: int = 4,
 ) -> None:
     """Scores concepts by groups whose responses are made when needed and not kept.
 
@@ -40,10 +41,11 @@ def score_in_memory(
       members: [C] labelled rows of the pool.
       num_units: U.
       settings: see `ScoreSettings`.
-      memory_bytes: the most that a group's responses take as float32.
+      memory_bytes: the most that a group's responses take.
       capture: rows of the pool, ascending; which of them no earlier group has; the
         group's number and that of all groups -> their responses.
       mesh: for the JAX kernel; defaults to all devices of this process.
+      item_size: bytes of a response in memory.
 
     Raises:
       InputError: the sentences of one concept alone take more than `memory_bytes`, a
@@ -51,7 +53,7 @@ def score_in_memory(
         run.
     """
     settings = settings.resolve(folder.read_run()["capture"])
-    size, num_rows = _group_size(keys, members, num_units, memory_bytes)
+    size, num_rows = _group_size(keys, members, num_units * item_size, memory_bytes)
     bounds = unit_blocks(
         (num_rows, num_units), arrays.CHUNK_COLUMNS, settings.block_bytes
     )
@@ -113,14 +115,14 @@ def _first_concepts(members: Sequence[Membership]) -> np.ndarray:
 def _group_size(
     keys: Sequence[str],
     members: Sequence[Membership],
-    num_units: int,
+    row_bytes: int,
     memory_bytes: int,
 ) -> tuple[int, int]:
     """The most concepts at a time that fit into memory, and the most rows of a group.
 
     All groups are of one size, so that each is a row of shards.
     """
-    fitting = memory_bytes // (4 * num_units)
+    fitting = memory_bytes // row_bytes
     # Halving finds a size that is at least half of the largest.
     size = len(members)
     while True:
@@ -129,7 +131,7 @@ def _group_size(
         if max(rows) <= fitting:
             return size, max(rows)
         if size == 1:
-            key, needed = keys[int(np.argmax(rows))], max(rows) * 4 * num_units
+            key, needed = keys[int(np.argmax(rows))], max(rows) * row_bytes
             raise InputError(
                 f"--memory_bytes={memory_bytes}: the responses to the sentences of "
                 f"{key} alone take {needed} bytes"

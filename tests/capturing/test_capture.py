@@ -454,6 +454,20 @@ def test_narrow_stores_hold_the_rounded_responses(
     assert (there == rounded).mean() > 0.9
 
 
+@pytest.mark.parametrize("pooling", ["max", "last"])
+def test_what_is_computed_in_bfloat16_is_stored_in_it_to_the_bit(
+    tiny_gpt2_folder: Path, tmp_path: Path, pooling: Any
+):
+    model = load_model(str(tiny_gpt2_folder), dtype="bfloat16")
+    how = {"compute_dtype": "bfloat16", "pooling": pooling}
+    narrow = capture(model, CONCEPTS, tmp_path / "narrow", short(**how))
+    assert str(narrow.open_responses().dtype.numpy_dtype) == "bfloat16"
+    assert narrow.read_run()["capture"]["store_dtype"] == "bfloat16"
+    how["store_dtype"] = "float32"
+    wide = capture(model, CONCEPTS, tmp_path / "wide", short(**how))
+    np.testing.assert_array_equal(read_responses(narrow), read_responses(wide))
+
+
 def test_more_tokens_than_positions_are_refused(tiny_gpt2: Model, tmp_path: Path):
     with pytest.raises(InputError, match="--seq_len=65: tiny-gpt2 has only 64"):
         capture(tiny_gpt2, CONCEPTS, tmp_path / "m", settings(seq_len=65))
