@@ -13,7 +13,7 @@ import pytest
 import expertjax as ej
 from tests.binaries.conftest import Found
 from tests.capturing.tiny_concepts import SEQ_LEN, tiny_concept_set
-from tests.programs import assert_same, finish, results, start
+from tests.programs import assert_same, finish, results, run_program, start
 
 SETTINGS = {
     "JAX_ENABLE_X64": "1",
@@ -42,7 +42,7 @@ def test_generation(found: Found, tmp_path: Path, carried: pytest.MonkeyPatch):
     flags |= {"concept": "भाषा/ไทย", "num_units": "0,5", "num_samples": 2}
     finish(start("generate_text", **flags, out=tmp_path / "carried.csv"))
     carried.undo()
-    finish(start("generate_text", **flags, out=tmp_path / "plain.csv"))
+    run_program("generate_text", **flags, out=tmp_path / "plain.csv")
     there, wanted = (
         pd.read_csv(tmp_path / f"{name}.csv") for name in ("carried", "plain")
     )
@@ -55,7 +55,7 @@ def test_probing(found: Found, tmp_path: Path, carried: pytest.MonkeyPatch):
     flags |= {"seq_len": 60, "text": tmp_path / "text.txt"}
     finish(start("probe_models", **flags, out=tmp_path / "carried"))
     carried.undo()
-    finish(start("probe_models", **flags, out=tmp_path / "plain"))
+    run_program("probe_models", **flags, out=tmp_path / "plain")
     for name in ("models.csv", "probes.csv"):
         there, wanted = (tmp_path / folder / name for folder in ("carried", "plain"))
         assert there.read_bytes() == wanted.read_bytes()

@@ -18,7 +18,12 @@ from tests.tiny_models import make_tiny, make_tiny_gpt2
 
 MODEL_TYPES = [name for family in FAMILIES for name in family.model_types]
 # What transformers' own classes cannot do without, though their configs can.
-NEEDED = {"ministral": {"head_dim": 128}, "nemotron": {"num_key_value_heads": 8}}
+LAYERS = 4  # a layer's names are like another's
+NEEDED: dict[str, dict[str, Any]] = {
+    "ministral": {"head_dim": 128},
+    "nemotron": {"num_key_value_heads": 8},
+    "gpt_neo": {"attention_types": [[["global", "local"], LAYERS // 2]]},
+}
 # Saved under other names than those of transformers' own class.
 RENAMED = ("nomic_bert",)
 # A decoder that has lost its encoder; its config says so, and is refused.
@@ -65,7 +70,9 @@ def test_no_head_stands_in_the_way(model_type: str, tied: bool) -> None:
     assert len(found) > (model_type not in HEADLESS)
     needed = NEEDED.get(model_type, {})
     for kind in found:
-        settings = kind.config_class(tie_word_embeddings=tied, **needed)
+        settings = kind.config_class(
+            tie_word_embeddings=tied, num_hidden_layers=LAYERS, **needed
+        )
         with torch.device("meta"):
             theirs = kind(settings)
         # As it is saved: tied tensors once.
