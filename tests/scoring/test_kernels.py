@@ -194,7 +194,7 @@ def test_products_of_counts_may_exceed_an_int32(kernel: str):
     label = np.array([0, 1] * 40_000, np.int8)
     member = Membership(np.arange(80_000, dtype=np.int32), label)
     x_NxU = np.stack([np.zeros(80_000), label, -label], 1).astype(np.float32)
-    # Each device of a mesh fills up its tile: on one, a program is as much work as needed.
+    # Each device of a mesh would sort a tile of its own, of which one is enough.
     scores = make_scorer([member], kernel=kernel, mesh=mesh_of(1, 1))(x_NxU)
     allowed = bounds.score(80_000)
     assert np.abs(scores["auroc"][0] - [0.5, 1, 0]).max() <= allowed
