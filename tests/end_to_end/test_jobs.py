@@ -120,31 +120,29 @@ def test_the_end_of_one_ends_the_other(
     def is_reached(count: int) -> bool:
         return len(marks(out / NAME, "responses")) >= count
 
-    early = moments.randrange(5)
     for number in range(5):
         victim, done = moments.randrange(2), len(marks(out / NAME, "responses"))
+        if done == every:
+            break
         running = start_job("find_experts", **job, out=out)
-        patience = 60.0
-        if number == early or done == every:  # before, or after, the capture
-            time.sleep(moments.uniform(3, 6))
-            # If they have not met yet, JAX waits 300 s for who does not come.
-            patience = 360.0
-        else:
+        if number:
             more = moments.randint(1, max(1, (every - done) // 2))
             wait_for(functools.partial(is_reached, done + more), running)
             time.sleep(moments.uniform(0, 0.1))
+        else:  # once they have met (for that, JAX waits 300 s), before there is a block
+            wait_for((out / NAME / "run.json").exists, running)
         kill(running[victim])
         killed, other = time.monotonic(), running[1 - victim]
-        other.communicate(timeout=patience)
+        other.communicate(timeout=60)
         waited = time.monotonic() - killed
         blocks = [len(marks(out / NAME, store)) for store in ("responses", "expertise")]
         rounds.append((victim, blocks, other.returncode, round(waited, 1)))
         assert running[victim].returncode == -signal.SIGKILL, rounds
         assert other.returncode != 0, rounds
-        assert waited <= 60 or waited >= 290, rounds  # at once, or at that limit
     print(
         f"seed {seed}: (killed, finished blocks, the other's status, its seconds) "
         f"{rounds}"
     )
+    assert len(rounds) >= 3
     finish(*start_job("find_experts", **job, out=out))
     assert_same(results(out / NAME), results(alone))
