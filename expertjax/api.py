@@ -22,7 +22,6 @@ from expertjax.generation.settings import GenerateSettings
 from expertjax.home import user_path
 from expertjax.models.unit_edits import UnitEdit
 from expertjax.models.unit_moments import UnitMoments
-from expertjax.scoring import score as scoring_room
 from expertjax.scoring.settings import ScoreSettings
 from expertjax.stores.folder import ResultFolder
 
@@ -219,4 +218,6 @@ def score(
     """
     if not isinstance(responses, ResultFolder):
         responses = ResultFolder(responses)
+    from expertjax.scoring import score as scoring_room  # brings numba
+
     return Expertise(scoring_room.score(responses, concepts, out, settings, mesh))

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 from jax.sharding import Mesh
+from tqdm import tqdm
 
 from expertjax.api import Expertise, load_concepts, score
 from expertjax.building.corpora import read_texts
@@ -33,7 +34,6 @@ from expertjax.runtime.compile_cache import keep_compiled
 from expertjax.runtime.mesh import make_mesh
 from expertjax.runtime.sharding import put_parameter
 from expertjax.scoring.settings import ScoreSettings
-from expertjax.storeless import capture_and_score
 from expertjax.stores.folder import ResultFolder
 from expertjax.stores.paths import as_path, write_atomically
 
@@ -139,6 +139,8 @@ def find_experts(
             if "report" in settings.steps and settings.excited_sentences:
                 write_excited(folder, model, settings.excited_sentences, mesh)
         else:
+            from expertjax.storeless import capture_and_score  # brings numba
+
             folder = capture_and_score(
                 model,
                 concept_set,
@@ -287,16 +289,25 @@ def _load(
     ignore_config: Sequence[str],
 ) -> Model:
     """One model, on the mesh; its tokenizer from `tokenizers`, or put there."""
-    model = load_model(
-        str(member.path),
-        name=member.name,
-        dtype=settings.compute_dtype,
-        precision=settings.precision,
-        put=put_parameter(mesh),
-        tokenizer=tokenizers.get(member.tokenizer, member.tokenizer),
-        ignore_config=ignore_config,
-        read_with=getattr(settings, "read_with", ""),
-    )
+    with tqdm(
+        desc=f"load {member.name}", unit="parameter", disable=not processes.is_first()
+    ) as bar:
+
+        def tell(count: int, total: int) -> None:
+            bar.total = total
+            bar.update(count - bar.n)
+
+        model = load_model(
+            str(member.path),
+            name=member.name,
+            dtype=settings.compute_dtype,
+            precision=settings.precision,
+            put=put_parameter(mesh),
+            tokenizer=tokenizers.get(member.tokenizer, member.tokenizer),
+            ignore_config=ignore_config,
+            read_with=getattr(settings, "read_with", ""),
+            tell=tell,
+        )
     if member.tokenizer:
         tokenizers[member.tokenizer] = model.tokenizer
     return model

@@ -8,7 +8,7 @@ import pytest
 from expertjax.absent import ABSENT, floored, narrowed, widened
 from expertjax.concepts.pool import Membership
 from expertjax.scoring.blocks import make_scorer
-from expertjax.scoring.ties import TOLERANCE
+from expertjax.scoring.settings import TOLERANCE
 
 N, POSITIVES, U = 60, 20, 30
 

@@ -29,7 +29,7 @@ from binaries.benchmarks.capturing import (
     tokenized,
 )
 from expertjax.checkpoints.load import read_architecture
-from expertjax.scoring.ties import TOLERANCE
+from expertjax.scoring.settings import TOLERANCE
 from expertjax.stores.folder import ResultFolder
 
 TOLERANCES = (0.0, 1e-6, 3e-6, 1e-5, TOLERANCE, 1e-4, 3e-4, 1e-3)

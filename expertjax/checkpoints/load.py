@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
@@ -138,6 +139,7 @@ def load_model(
     precision: Precision = "float32",
     ignore_config: Collection[str] = (),
     read_with: str = "",
+    tell: Callable[[int, int], Any] | None = None,
 ) -> Model:
     """Loads a checkpoint.
 
@@ -157,6 +159,7 @@ def load_model(
       read_with: of an encoder-decoder, whose units there are: "encoder", "decoder", or
         "" for what the config says, which is the encoder unless the model was loaded
         and converted otherwise.
+      tell: hears how many parameters are there, and of how many.
 
     Raises:
       InputError: the checkpoint is not there, is damaged or is not understood.
@@ -188,6 +191,8 @@ def load_model(
         attributes = attributes | {"tie_word_embeddings": False}
         family, config = read_config(attributes, keys, config_name)
         graphdef, abstract = abstract_module(family, config, dtype)
+    if tell is not None:
+        put = _telling(put, tell, len(jax.tree.leaves(abstract)))
     if mark is None:
         params = rules.load_params(family, source, abstract, put, jnp.dtype(dtype))
     else:
@@ -212,6 +217,17 @@ def load_model(
         precision,
         (mark or {}).get("dequantised", checkpoint.dequantised),
     )
+
+
+def _telling(put: PutFn, tell: Callable[[int, int], Any], total: int) -> PutFn:
+    count = itertools.count(1)
+
+    def put_and_tell(path: str, array: np.ndarray) -> jax.Array:
+        there = put(path, array)
+        tell(next(count), total)
+        return there
+
+    return put_and_tell
 
 
 def _warn_of_untied(name: str, key: str, twin: str) -> None:

@@ -5,7 +5,8 @@ import numpy as np
 from expertjax.concepts.pool import Membership
 from expertjax.errors import InputError
 from expertjax.jax_settings import jax_settings
-from expertjax.scoring.blocks import Kernel, make_scorer
+from expertjax.scoring.blocks import make_scorer
+from expertjax.scoring.settings import Kernel
 
 
 @jax_settings()

@@ -2,7 +2,6 @@
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -15,8 +14,7 @@ from expertjax.runtime import mesh as meshes
 from expertjax.scoring import compiled, summary
 from expertjax.scoring import kernel as reference
 from expertjax.scoring.metrics import METRICS
-
-Kernel = Literal["auto", "jax", "compiled"]
+from expertjax.scoring.settings import Kernel
 
 # [N, U] float32, finite -> metric -> [C, U] float32. Those of the kernel "jax" take
 # responses that lie on the devices, their units split over all of these, as they are.

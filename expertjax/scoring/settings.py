@@ -2,12 +2,13 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from expertjax.errors import InputError
-from expertjax.scoring.blocks import Kernel
 from expertjax.scoring.metrics import METRICS
-from expertjax.scoring.ties import TOLERANCE
+
+Kernel = Literal["auto", "jax", "compiled"]
+TOLERANCE = 3e-5  # of ties; docs/agreement.md says why
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +26,7 @@ class ScoreSettings:
       block_bytes: responses held in memory at a time.
       tie_tolerance: responses of a unit that lie closer together than so many of its
         standard deviations are tied, see `ties`; 0 ties what is equal to the bit;
-        None is `ties.TOLERANCE`, or 0 for a capture with --compat.
+        None is `TOLERANCE`, or 0 for a capture with --compat.
       kernel: "auto", "jax" or "compiled"; see `make_scorer`.
     """
 

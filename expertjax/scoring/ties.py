@@ -25,7 +25,6 @@ import numpy as np
 from expertjax.scoring.native import native
 from expertjax.typing import Array
 
-TOLERANCE = 3e-5  # docs/agreement.md says why
 WIDTH = 4  # of a threshold at most, in gaps
 LEAST_DEVIATION = 1 / 32  # of the mean's magnitude
 _LEAST_WIDTH = 1e-36  # below, a chain is not cut: its inverse has to be finite

@@ -40,13 +40,15 @@ def test_a_model_knows_its_name_and_parts(folder: Path) -> None:
 
 
 def test_put_moves_every_parameter(folder: Path) -> None:
-    paths = []
+    paths: list[str] = []
+    told: list[tuple[int, int]] = []
 
     def put(path: str, value: np.ndarray) -> Any:
         paths.append(path)
         return jnp.asarray(value, jnp.bfloat16)
 
-    model = load_model(str(folder), put=put)
+    model = load_model(str(folder), put=put, tell=lambda *count: told.append(count))
+    assert told == [(i + 1, len(paths)) for i in range(len(paths))]
     assert sorted(paths) == sorted(".".join(p) for p, _ in model.params.flat_state())
     leaves = [variable[...] for _, variable in model.params.flat_state()]
     assert all(leaf.dtype == jnp.bfloat16 for leaf in leaves)

@@ -59,7 +59,11 @@ def largest_file(folder: Path) -> Path:
 
 def test_a_converted_folder_is_the_same_to_the_bit(model: Model, tmp_path) -> None:
     save_converted(model, tmp_path / "new" / "converted")
-    again = load_model(str(tmp_path / "new" / "converted"))
+    told: list[tuple[int, int]] = []
+    place = str(tmp_path / "new" / "converted")
+    again = load_model(place, tell=lambda *count: told.append(count))
+    count = len(again.params.flat_state())
+    assert told == [(i + 1, count) for i in range(count)]
     assert again.name == "converted"
     assert (again.family, again.config) == (model.family, model.config)
     assert again.attributes == model.attributes

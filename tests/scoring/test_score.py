@@ -26,8 +26,7 @@ from expertjax.scoring.labels import load_memberships
 from expertjax.scoring.metrics import METRICS
 from expertjax.scoring.run import HELD_OUT, unit_blocks
 from expertjax.scoring.score import score
-from expertjax.scoring.settings import ScoreSettings
-from expertjax.scoring.ties import TOLERANCE
+from expertjax.scoring.settings import TOLERANCE, ScoreSettings
 from expertjax.stores import arrays
 from expertjax.stores.folder import ResultFolder
 from tests import bounds

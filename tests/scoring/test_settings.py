@@ -7,8 +7,7 @@ from expertjax.concepts.pool import Membership
 from expertjax.errors import InputError
 from expertjax.scoring.labels import hold_out
 from expertjax.scoring.metrics import METRICS
-from expertjax.scoring.settings import ScoreSettings
-from expertjax.scoring.ties import TOLERANCE
+from expertjax.scoring.settings import TOLERANCE, ScoreSettings
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from expertjax.concepts.pool import Membership
-from expertjax.scoring import ties
+from expertjax.scoring import settings, ties
 from expertjax.scoring.blocks import make_scorer
 from expertjax.scoring.intervals import Intervals
 from expertjax.scoring.metrics import METRICS
@@ -13,7 +13,7 @@ from tests import bounds
 metrics = pytest.importorskip("sklearn.metrics")
 
 KERNELS = ("jax", "compiled")
-TOLERANCE = ties.TOLERANCE
+TOLERANCE = settings.TOLERANCE
 RANKED = ("ap", "ap_neg", "auroc", "accuracy")
 
 
