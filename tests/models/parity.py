@@ -223,6 +223,8 @@ def bfloat16_error(case: Case) -> float:
     tokens, mask = batch(case.model, "right")
     exact = case.forward(tokens, mask, None)["sites"]
     given = compiled_once(forward_of(rough))(tokens, mask, None)["sites"]
+    # So that a store of bfloat16 holds them whole (`CaptureSettings.store_dtype`).
+    assert {z.dtype for z in given.values()} == {np.dtype(jnp.bfloat16)}
     real = mask.astype(bool)
     for name in filter(re.compile(r"experts\.down_proj$").search, exact):
         number = case.model.config.experts.number
