@@ -9,6 +9,7 @@ python -m binaries.benchmark --what=scaling
 python -m binaries.benchmark --what=agreement --model=FOLDER --concepts=FOLDER
 python -m binaries.benchmark --what=generation --model=FOLDER
 python -m binaries.benchmark --what=accelerator
+python -m binaries.benchmark --what=without_devices
 python -m binaries.benchmark --what=quickstart
 python -m binaries.benchmark --what=studio --model=FOLDER
 """
@@ -36,6 +37,7 @@ flags.DEFINE_enum(
         "generation",
         "agreement",
         "accelerator",
+        "without_devices",
         "quickstart",
         "studio",
     ],
@@ -43,6 +45,7 @@ flags.DEFINE_enum(
     "way; scoring: beside scikit-learn, numpy and torch; scaling: over concepts and "
     "units; agreement: of several ways of running one model, and of float64; "
     "accelerator: all of it on the devices that are there, in a few minutes; "
+    "without_devices: programs compiled for a GPU and a TPU that are not there; "
     "quickstart: what its time goes to; studio: how long its page is waited for, and "
     "what a crowd gets.",
     required=True,
@@ -115,6 +118,10 @@ def main(argv: Sequence[str]) -> None:
         from binaries.benchmarks.accelerator import accelerator_table
 
         table = accelerator_table()
+    elif FLAGS.what == "without_devices":
+        from binaries.benchmarks.without_devices import compiled_table
+
+        table = compiled_table()
     elif FLAGS.what == "quickstart":
         from binaries.benchmarks.quickstart import phases_table
 

@@ -148,7 +148,10 @@ def define_score_flags() -> None:
     )
     flags.DEFINE_integer("bootstrap_resamples", 500, "Resamplings per interval.")
     flags.DEFINE_integer(
-        "block_bytes", 128 * 2**20, "Responses held in memory while they are scored."
+        "block_bytes",
+        0,
+        "Bytes of responses that are scored at a time; default: 128 MB, or 2 GB on "
+        "accelerators.",
     )
     flags.DEFINE_float(
         "tie_tolerance",

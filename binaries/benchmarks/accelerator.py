@@ -143,7 +143,8 @@ def _scoring(sizes: Sizes) -> list[Row]:
         )
         for _ in range(sizes.concepts)
     ]
-    split = meshes.split_units(meshes.local_mesh())
+    mesh = meshes.local_mesh()
+    split = meshes.split_units(mesh)
     shape = sizes.rows, sizes.units
     draw = jax.jit(lambda: jax.random.normal(jax.random.key(0), shape, jnp.float32))
     x = jax.device_put(draw(), split)
@@ -157,14 +158,15 @@ def _scoring(sizes: Sizes) -> list[Row]:
     count = min(8, sizes.concepts)
     of_some = np.stack([member.sentence for member in members[:count]])
     label = np.stack([member.label for member in members[:count]])
-    width = min(sizes.units, 4 * kernel.tile_width())
+    of_tile = kernel.tile_width(mesh)
+    width = min(sizes.units, 4 * of_tile)
     tile = jax.jit(lambda: x[:, :width])()
     for what, packs in (("one key", True), ("pairs", False)):
         least = kernel.least_magnitudes(tile)[0] if packs else None
-        score = jax.jit(kernel.score_concepts, static_argnums=(4, 5))
+        score = jax.jit(kernel.score_concepts, static_argnums=(4, 5, 6))
         seconds = _seconds(
             lambda score=score, least=least: score(  # type: ignore[misc]
-                tile, least, of_some, label, ("ap",), 3e-5
+                tile, least, of_some, label, ("ap",), 3e-5, of_tile
             )
         )
         each = seconds * 1e9 / (count * sizes.labelled * width)

@@ -71,7 +71,7 @@ class OnDevices:
             shape = rows_and_filler, width
             self._values_NxU = _room(self._mesh, shape, self._dtype)
         assert rows[0] + len(responses) <= len(self._values_NxU)
-        put = _put(self._mesh)
+        put = putting(self._mesh)
         self._values_NxU = put(self._values_NxU, responses, rows[0])
 
     def columns(self, start: int, stop: int) -> jax.Array:
@@ -86,7 +86,7 @@ def _room(mesh: Mesh, shape: tuple[int, int], dtype: np.dtype) -> jax.Array:
 
 
 @functools.lru_cache
-def _put(mesh: Mesh) -> Any:
+def putting(mesh: Mesh) -> Any:
     """f([N, U] so far, [B, U], first row) -> [N, U], in the same memory."""
 
     def put(values_NxU: Array, responses_BxU: Array, row: Array) -> Array:

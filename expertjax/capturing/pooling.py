@@ -30,8 +30,9 @@ def pool_tokens(
         reach it. None is all.
 
     Returns:
-      [B, F] float32; NaN where "max" or "mean" meets one; `ABSENT` where no token, or
-      not the last one, reaches the expert.
+      [B, F] in the dtype of the activations ("mean": float32); NaN where "max" or
+      "mean" meets one; `ABSENT` where no token, or not the last one, reaches the
+      expert.
     """
     if routed_BxT is None:
         return _pool(pooling, mask_BxT, z_BxTxF)
@@ -52,14 +53,14 @@ def _pool(pooling: Pooling, mask_BxT: Array, z_BxTxF: Array) -> Array:
         top_BxF = jnp.max(z_BxTxF, 1, where=mask_BxTx1, initial=-jnp.inf)
         # XLA's vectorised maximum on CPUs passes over NaN, whatever it is told.
         is_nan_BxF = jnp.any(jnp.isnan(z_BxTxF) & mask_BxTx1, 1)
-        return jnp.where(is_nan_BxF, jnp.nan, top_BxF).astype(jnp.float32)
+        return jnp.where(is_nan_BxF, jnp.nan, top_BxF)
     if pooling == "mean":
         z_BxTxF = z_BxTxF.astype(jnp.float32)
         return jnp.mean(z_BxTxF, 1, where=mask_BxTx1)
     if pooling == "last":
         last_Bx1x1 = _last(mask_BxT)[:, None, None]
         last = jnp.take_along_axis(z_BxTxF, last_Bx1x1, axis=1)
-        return last[:, 0].astype(jnp.float32)
+        return last[:, 0]
     raise ValueError(f"unknown pooling {pooling!r}")
 
 
@@ -96,13 +97,13 @@ def pool_every_token(z_BxTxF: Array, routed_BxT: Array | None = None) -> Array:
       routed_BxT: see `pool_tokens`.
 
     Returns:
-      [B, F] float32; on CPUs, NaN is passed over.
+      [B, F]; on CPUs, NaN is passed over.
     """
     if routed_BxT is None:
-        return jnp.max(z_BxTxF, 1).astype(jnp.float32)
+        return jnp.max(z_BxTxF, 1)
     there_BxTx1 = routed_BxT[:, :, None]
     top_BxF = jnp.max(z_BxTxF, 1, where=there_BxTx1, initial=-jnp.inf)
-    return jnp.where(there_BxTx1.any(1), top_BxF.astype(jnp.float32), ABSENT)
+    return jnp.where(there_BxTx1.any(1), top_BxF, ABSENT)
 
 
 def first_token(
@@ -116,14 +117,14 @@ def first_token(
       routed_BxT: see `pool_tokens`.
 
     Returns:
-      [B, F] float32; `ABSENT` where that token does not reach the unit's expert.
+      [B, F]; `ABSENT` where that token does not reach the unit's expert.
     """
     first_Bx1 = jnp.argmax(mask_BxT, axis=1)[:, None]
     first = jnp.take_along_axis(z_BxTxF, first_Bx1[:, :, None], axis=1)[:, 0]
     if routed_BxT is None:
-        return first.astype(jnp.float32)
+        return first
     reached_Bx1 = jnp.take_along_axis(routed_BxT, first_Bx1, axis=1)
-    return jnp.where(reached_Bx1, first.astype(jnp.float32), ABSENT)
+    return jnp.where(reached_Bx1, first, ABSENT)
 
 
 def first_of_all(z_BxTxF: Array, routed_BxT: Array | None = None) -> Array:
@@ -134,12 +135,11 @@ def first_of_all(z_BxTxF: Array, routed_BxT: Array | None = None) -> Array:
       routed_BxT: see `pool_tokens`.
 
     Returns:
-      [B, F] float32.
+      [B, F]
     """
-    first_BxF = z_BxTxF[:, 0].astype(jnp.float32)
     if routed_BxT is None:
-        return first_BxF
-    return jnp.where(routed_BxT[:, :1], first_BxF, ABSENT)
+        return z_BxTxF[:, 0]
+    return jnp.where(routed_BxT[:, :1], z_BxTxF[:, 0], ABSENT)
 
 
 def marked_token(

@@ -34,7 +34,7 @@ class Maximum:
     with_first: bool = False
 
     def __call__(self, z_BxTxF: Array, routed_BxT: Array | None = None) -> Array:
-        """[B, F] float32, or [2, B, F], so that sentences stay with their devices."""
+        """[B, F], or [2, B, F], so that sentences stay with their devices."""
         if self.every_token:
             top_BxF = pool_every_token(z_BxTxF, routed_BxT)
         else:
@@ -58,7 +58,7 @@ class Maximum:
           experts: ascending numbers of those that are wanted.
 
         Returns:
-          [len(experts), B, F] float32, or [.., 2, B, F].
+          [len(experts), B, F], or [.., 2, B, F].
         """
         top_ExBxF = self._top(z_RxF, routing, experts)
         if not self.with_first:
@@ -70,7 +70,7 @@ class Maximum:
         row_ExB = routing.rows()[np.array(experts)][:, jnp.arange(batch), first_B]
         first_ExBxF = z_RxF.at[row_ExB].get(mode="fill", fill_value=0)
         is_there = row_ExB[:, :, None] < len(z_RxF)
-        first_ExBxF = jnp.where(is_there, first_ExBxF.astype(jnp.float32), ABSENT)
+        first_ExBxF = jnp.where(is_there, first_ExBxF, ABSENT)
         return jnp.stack([top_ExBxF, first_ExBxF], axis=1)
 
     def _top(self, z_RxF: Array, routing: Routing, experts: Sequence[int]) -> Array:
@@ -81,12 +81,11 @@ class Maximum:
         # A segment is an expert and a sentence; beyond the last are unwanted experts.
         segment_R = jnp.asarray(place_E)[routing.expert] * batch
         segment_R += routing.token // length
-        z_RxF = z_RxF.astype(jnp.float32)
         counted_R = jnp.ones(len(z_RxF), bool)
         if not self.every_token:
             counted_R = self.mask_BxT.ravel()[routing.token]
             z_RxF = jnp.where(counted_R[:, None], z_RxF, -jnp.inf)
-        top = jnp.full((number * batch, z_RxF.shape[1]), -jnp.inf)
+        top = jnp.full((number * batch, z_RxF.shape[1]), -jnp.inf, z_RxF.dtype)
         top = top.at[segment_R].max(z_RxF, mode="drop")
         is_there = jnp.zeros(number * batch, bool)
         is_there = is_there.at[segment_R].max(counted_R, mode="drop")

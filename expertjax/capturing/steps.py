@@ -95,7 +95,7 @@ class Steps(Compiled):
         """
         self._prepared = prepared
         params = sharding.place_parameters(prepared.mesh, prepared.model.params)
-        step = step or _response_step(prepared)
+        step = step or response_step(prepared)
         super().__init__(step, params, prepared.mesh)
 
     def unrounded(self, batch: Batch) -> np.ndarray:
@@ -155,11 +155,12 @@ def _responses(
 ) -> Array:
     """[B, U], filled up to a multiple of the `model` axis."""
     filler = -prepared.table.num_units % meshes.model_size(prepared.mesh)
-    responses_BxU = prepared.table.gather(pooled)
+    # Pooled in the dtype of the activations, which is half as much to move in bfloat16.
+    responses_BxU = prepared.table.gather(pooled).astype(jnp.float32)
     return narrowed(jnp.pad(responses_BxU, ((0, 0), (0, filler))), dtype)
 
 
-def _response_step(prepared: Prepared) -> Any:
+def response_step(prepared: Prepared) -> Any:
     """Responses in the dtype of the store, and what else `Steps` says."""
     mesh = prepared.mesh
     repeats = prepared.repeats_tokens

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorstore as ts
 
+from expertjax.concepts.pool import Membership
 from expertjax.models.sites import UnitTable
 from expertjax.scoring.experts import OF_BEST, BestUnits
 from expertjax.scoring.run import write_concepts
@@ -78,7 +79,9 @@ class ImportedScores:
         ap_CxU = values["ap"]
         arrays.write_part(self._targets, values, rows, slice(0, ap_CxU.shape[1]))
         no_responses = np.empty((0, ap_CxU.shape[1]), np.float32)
-        self._best.add(block, rows.start, 0, no_responses, ap_CxU, _nothing)
+        no_sentences = [Membership.none()] * count
+        of_block = block, rows.start, 0, no_responses, ap_CxU, no_sentences
+        self._best.add(*of_block, _nothing)
         self._folder.expertise_ledger.mark(block, rows.start, rows.stop)
 
     def close(

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 from tqdm import tqdm
@@ -76,8 +77,9 @@ def represent(
 def pool_hidden(kind: Representation, mask_BxT: Array, hidden_BxTxD: Array) -> Array:
     """[B, D] float32: the mean over the tokens of the mask, their last, or first."""
     if kind == "first":
-        return pool_tokens("last", mask_BxT[:, ::-1], hidden_BxTxD[:, ::-1])
-    return pool_tokens(kind, mask_BxT, hidden_BxTxD)
+        hidden_BxTxD, mask_BxT = hidden_BxTxD[:, ::-1], mask_BxT[:, ::-1]
+        kind = "last"
+    return pool_tokens(kind, mask_BxT, hidden_BxTxD).astype(jnp.float32)
 
 
 def representation_step(model: Model, kind: Representation) -> Any:

@@ -140,14 +140,19 @@ def share_of(mesh: Mesh) -> tuple[int, int]:
     return jax.process_count() // size, jax.process_index() // size
 
 
+def is_on_cpus(mesh: Mesh) -> bool:
+    """Are its devices CPUs?"""
+    return mesh.devices.flat[0].platform == "cpu"
+
+
 def batch_tokens(mesh: Mesh) -> int:
     """Tokens of a batch that suit the devices.
 
     Accelerators want much work at a time; on a CPU, what a layer computes should stay
     in its caches.
     """
-    is_cpu = mesh.devices.flat[0].platform == "cpu"
-    return (_CPU_TOKENS if is_cpu else _ACCELERATOR_TOKENS) * data_size(mesh)
+    tokens = _CPU_TOKENS if is_on_cpus(mesh) else _ACCELERATOR_TOKENS
+    return tokens * data_size(mesh)
 
 
 def compile_flops(mesh: Mesh) -> int:
@@ -155,8 +160,9 @@ def compile_flops(mesh: Mesh) -> int:
 
     A rough figure: it decides how many shapes sentences are run at.
     """
-    is_cpu = mesh.devices.flat[0].platform == "cpu"
-    return _CPU_COMPILE_FLOPS if is_cpu else _ACCELERATOR_COMPILE_FLOPS * mesh.size
+    if is_on_cpus(mesh):
+        return _CPU_COMPILE_FLOPS
+    return _ACCELERATOR_COMPILE_FLOPS * mesh.size
 
 
 def free_bytes(mesh: Mesh) -> int | None:

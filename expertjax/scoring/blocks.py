@@ -1,5 +1,6 @@
 """Scoring one block of units for all concepts, on whatever hardware is there."""
 
+import collections
 import functools
 from collections.abc import Callable, Iterator, Sequence
 
@@ -15,12 +16,16 @@ from expertjax.scoring import compiled, summary
 from expertjax.scoring import kernel as reference
 from expertjax.scoring.metrics import METRICS
 from expertjax.scoring.settings import Kernel
+from expertjax.typing import Array
 
 # [N, U] float32, finite -> metric -> [C, U] float32. Those of the kernel "jax" take
 # responses that lie on the devices, their units split over all of these, as they are.
 Scorer = Callable[[np.ndarray | jax.Array], dict[str, np.ndarray]]
 
 _CONCEPTS_PER_CALL = 16
+_IN_FLIGHT = 4  # calls whose scores are on the devices, or on their way to the host
+# What is done once for a block costs accelerators more than its responses do.
+_HOST_BLOCK, _ACCELERATOR_BLOCK = 128 * 2**20, 2 * 2**30
 
 
 def make_scorer(
@@ -61,6 +66,12 @@ def scores_on_devices(kernel: Kernel) -> bool:
     if kernel == "auto":
         return jax.default_backend() != "cpu"
     return kernel == "jax"
+
+
+def fitting_block_bytes(kernel: Kernel) -> int:
+    """Bytes of responses that are scored at a time, as suits the devices."""
+    is_cpu = jax.default_backend() == "cpu" or not scores_on_devices(kernel)
+    return _HOST_BLOCK if is_cpu else _ACCELERATOR_BLOCK
 
 
 class _CpuScorer:
@@ -109,32 +120,37 @@ class _MeshScorer:
         self._tolerance = tolerance
         self._mesh = mesh
         self._num_concepts = len(members)
-        self._batches = list(_batches(members))
+        self._batches = list(batches_by_length(members))
 
     def __call__(self, x_NxU: np.ndarray | jax.Array) -> dict[str, np.ndarray]:
         if not self._metrics:
             return {}
         num_units = x_NxU.shape[1]
-        padding = -num_units % (self._mesh.size * reference.tile_width())
+        padding = -num_units % (self._mesh.size * reference.tile_width(self._mesh))
         pad = jnp if isinstance(x_NxU, jax.Array) else np
         padded = pad.pad(x_NxU, ((0, 0), (0, padding)))
         x = jax.device_put(padded, meshes.split_units(self._mesh))
         least, is_enough = _least_magnitudes(x)
         packs = bool(is_enough)
-        score = _score_on_mesh(self._mesh, self._metrics, self._tolerance, packs)
-        scored = []
-        for concepts, rows, label in self._batches:
-            scores = score(x, least if packs else None, rows, label)
-            # All are under way before the first is waited for.
-            for values in scores.values():
-                values.copy_to_host_async()
-            scored.append((concepts, scores))
+        score = score_on_mesh(self._mesh, self._metrics, self._tolerance, packs)
         shape = self._num_concepts, num_units
         out = {name: np.empty(shape, np.float32) for name in self._metrics}
-        for concepts, scores in scored:
-            for name, values in scores.items():
-                values_CxU = meshes.local(values)[: len(concepts), :num_units]
+        running: collections.deque[tuple[np.ndarray, jax.Array]] = collections.deque()
+
+        def take_oldest() -> None:
+            concepts, scores_MxCxU = running.popleft()
+            values_MxCxU = meshes.local(scores_MxCxU)[:, : len(concepts), :num_units]
+            for name, values_CxU in zip(self._metrics, values_MxCxU, strict=True):
                 out[name][concepts] = values_CxU
+
+        for concepts, rows, label in self._batches:
+            scores_MxCxU = score(x, least if packs else None, rows, label)
+            scores_MxCxU.copy_to_host_async()
+            running.append((concepts, scores_MxCxU))
+            if len(running) > _IN_FLIGHT:
+                take_oldest()
+        while running:
+            take_oldest()
         return out
 
 
@@ -142,28 +158,46 @@ _least_magnitudes = jax.jit(reference.least_magnitudes)
 
 
 @functools.lru_cache
-def _score_on_mesh(
+def score_on_mesh(
     mesh: Mesh, metrics: tuple[str, ...], tolerance: float, packs: bool
 ) -> Callable:
-    """The kernel of one block; `packs`: it gets the units' least magnitudes."""
+    """The kernel of one block; `packs`: it gets the units' least magnitudes.
+
+    Its scores are one array [metric, concept, unit]: one way to the host, not many.
+    """
     units = meshes.split_units(mesh).spec
     of_unit = meshes.split_each_unit(mesh).spec if packs else None
     whole = meshes.replicated(mesh).spec
+
+    width = reference.tile_width(mesh)
+
+    def score(x: Array, least: Array | None, rows: Array, label: Array) -> Array:
+        scores = reference.score_concepts(
+            x, least, rows, label, metrics, tolerance, width
+        )
+        return jnp.stack([scores[name] for name in metrics])
+
     sharded = jax.shard_map(
-        functools.partial(
-            reference.score_concepts, metrics=metrics, tolerance=tolerance
-        ),
+        score,
         mesh=mesh,
         in_specs=(units, of_unit, whole, whole),
-        out_specs=units,
+        out_specs=jax.P(None, *units),
     )
     return jax.jit(sharded)
 
 
-def _batches(
+def batches_by_length(
     members: Sequence[Membership],
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """(numbers of concepts, rows_Cxn, label_Cxn); the last concepts may be filler."""
+    """Concepts of about the same length, a few at a time.
+
+    Args:
+      members: [C] labelled rows.
+
+    Yields:
+      numbers of concepts; [c, n] int32 rows and [c, n] int8 labels, -1 at filler. The
+      last of the c may be filler too: fewer numbers are given.
+    """
     lengths = [_padded_length(len(member.label)) for member in members]
     for n in sorted(set(lengths)):
         same = [c for c, length in enumerate(lengths) if length == n]

@@ -1,7 +1,7 @@
 """The best units of each concept, kept while blocks of units go by."""
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -9,10 +9,12 @@ import jax
 import numpy as np
 import pandas as pd
 
+from expertjax.concepts.pool import Membership
+from expertjax.scoring.blocks import batches_by_length
 from expertjax.stores.paths import make_folder, readable, write_atomically
 from expertjax.typing import Array
 
-# Concept, [N, K] responses -> [K, 3] the columns of `OF_BEST`.
+# Concept, [n, K] responses to its labelled sentences -> [K, 3] columns of `OF_BEST`.
 OfBest = Callable[[int, np.ndarray], np.ndarray]
 
 OF_BEST = ("ap_low", "ap_high", "ap_without")
@@ -54,6 +56,7 @@ class BestUnits:
         start: int,
         x_NxU: np.ndarray | jax.Array,
         ap_CxU: np.ndarray,
+        members: Sequence[Membership],
         of_best: OfBest,
     ) -> None:
         """Adds a block of units, and writes what may be among the best of it.
@@ -64,21 +67,23 @@ class BestUnits:
           start: number of its first unit.
           x_NxU: float32 responses, on the host or on devices.
           ap_CxU: their AP.
+          members: [C] labelled rows of the responses.
           of_best: see `OfBest`; counts the block's concepts from 0, and has to be safe
             in threads.
         """
         if not self._k:
             return
 
-        def of_concept(c: int) -> tuple[np.ndarray, np.ndarray]:
+        def best_of(c: int) -> np.ndarray:
             best = np.argsort(-ap_CxU[c], kind="stable")[: self._k]
-            best = best[ap_CxU[c, best] >= self._best[first + c, -1]]
-            return best, of_best(c, _columns(x_NxU, best, self._k))
+            return best[ap_CxU[c, best] >= self._best[first + c, -1]]
 
         with ThreadPoolExecutor() as pool:
-            found = list(pool.map(of_concept, range(len(ap_CxU))))
+            best = list(pool.map(best_of, range(len(ap_CxU))))
+            responses = _responses(x_NxU, members, best, self._k)
+            found = list(pool.map(of_best, range(len(ap_CxU)), responses))
         columns: list[list[np.ndarray]] = [[] for _ in _COLUMNS]
-        for c, (units, ends) in enumerate(found):
+        for c, (units, ends) in enumerate(zip(best, found, strict=True)):
             self._note(first + c, ap_CxU[c, units])
             concept = np.full(len(units), first + c)
             parts = (concept, start + units, ap_CxU[c, units], *ends.T)
@@ -126,16 +131,44 @@ class BestUnits:
         return pd.read_parquet(readable(self._path(block)))
 
 
-def _columns(x_NxU: np.ndarray | jax.Array, units: np.ndarray, most: int) -> np.ndarray:
-    """[N, K] responses of K units, at most so many; only these leave the devices."""
+def _responses(
+    x_NxU: np.ndarray | jax.Array,
+    members: Sequence[Membership],
+    units: Sequence[np.ndarray],
+    most: int,
+) -> Iterable[np.ndarray]:
+    """[C] arrays [n, K]: each concept's labelled responses, of its K units.
+
+    Of responses on devices, only these cross to the host.
+
+    Args:
+      x_NxU: responses.
+      members: [C] labelled rows.
+      units: [C] numbers of units.
+      most: of them; always as many are taken, so that few programs do.
+    """
     if isinstance(x_NxU, np.ndarray):
-        return x_NxU[:, units]
-    # Always as many are asked for, so that one program does.
-    filled = np.zeros(min(most, x_NxU.shape[1]), np.int32)
-    filled[: len(units)] = units
-    return np.asarray(_take(x_NxU, filled))[:, : len(units)]
+        return (
+            x_NxU[member.sentence[:, None], units_K]
+            for member, units_K in zip(members, units, strict=True)
+        )
+    most = min(most, x_NxU.shape[1])
+    taken = []
+    for concepts, rows_cxn, _ in batches_by_length(members):
+        units_cxK = np.zeros((len(rows_cxn), most), np.int32)
+        for i, c in enumerate(concepts):
+            units_cxK[i, : len(units[c])] = units[c]
+        x_cxnxK = _take(x_NxU, rows_cxn, units_cxK)
+        x_cxnxK.copy_to_host_async()
+        taken.append((concepts, x_cxnxK))
+    found = {
+        int(c): x_nxK[: len(members[c].label), : len(units[c])]
+        for concepts, x_cxnxK in taken
+        for c, x_nxK in zip(concepts, np.asarray(x_cxnxK), strict=False)
+    }
+    return (found[c] for c in range(len(members)))
 
 
 @jax.jit
-def _take(x_NxU: Array, units_K: Array) -> Array:
-    return x_NxU[:, units_K]
+def _take(x_NxU: Array, rows_cxn: Array, units_cxK: Array) -> Array:
+    return x_NxU[rows_cxn[:, :, None], units_cxK[:, None, :]]

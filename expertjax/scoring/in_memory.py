@@ -10,6 +10,7 @@ from tqdm import tqdm
 from expertjax.concepts.pool import Membership
 from expertjax.errors import InputError
 from expertjax.runtime import processes, stopping
+from expertjax.scoring.blocks import fitting_block_bytes
 from expertjax.scoring.run import Bounds, Scoring, unit_blocks
 from expertjax.scoring.settings import ScoreSettings
 from expertjax.stores import arrays
@@ -52,10 +53,15 @@ def score_in_memory(
         concept has too few sentences to hold some out, or the folder holds another
         run.
     """
-    settings = settings.resolve(folder.read_run()["capture"])
+    capture_settings = folder.read_run()["capture"]
+    fitting = fitting_block_bytes(settings.kernel)
+    settings = settings.resolve(capture_settings, fitting)
     size, num_rows = _group_size(keys, members, num_units * item_size, memory_bytes)
     bounds = unit_blocks(
-        (num_rows, num_units), arrays.CHUNK_COLUMNS, settings.block_bytes
+        (num_rows, num_units),
+        arrays.CHUNK_COLUMNS,
+        settings.block_bytes,
+        size * len(settings.metric_names),
     )
     scoring = Scoring(folder, keys, members, settings, bounds, mesh)
     scoring.begin(folder, {"keep_responses": False, "concepts_at_a_time": size})
@@ -83,13 +89,14 @@ def score_in_memory(
                 desc = f"score {folder.name}"
                 if len(groups) > 1:
                     desc += f" ({group + 1} of {len(groups)})"
-                with tqdm(total=num_units, unit="unit", desc=desc) as bar:
+                bar = tqdm(total=num_units, unit="unit", desc=desc)
+                with bar, scoring.adding(targets) as add:
                     bar.update(
                         num_units - sum(stop - start for _, (start, stop) in blocks)
                     )
                     for mark, (start, stop) in blocks:
                         block = columns(start, stop)
-                        scoring.add(targets, part, mark, start, stop, block)
+                        add(part, mark, start, stop, block)
                         bar.update(stop - start)
                         stopping.check_alone()
                 del columns, block  # before the next group's are made

@@ -6,11 +6,14 @@ the time of sorting pairs on an accelerator, in the same order. A float and a la
 (`least_magnitudes`), as `compiled` does.
 """
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
+from expertjax.runtime import mesh as meshes
 from expertjax.scoring import ties
 from expertjax.scoring.metrics import METRICS, Ranking, Responses
 from expertjax.typing import Array
@@ -41,7 +44,8 @@ def score_concepts(
     rows_Cxn: Array,
     label_Cxn: Array,
     metrics: Sequence[str],
-    tolerance: float = 0.0,
+    tolerance: float,
+    width: int,
 ) -> dict[str, Array]:
     """Metrics of all units for several concepts, tile of units by tile of units.
 
@@ -50,18 +54,18 @@ def score_concepts(
     bit, however many units a device has.
 
     Args:
-      responses_NxU: float32, finite; U a multiple of `tile_width()`.
+      responses_NxU: float32, finite; U a multiple of `width`.
       least_U: from `least_magnitudes`, or None, to sort pairs.
       rows_Cxn: int32 rows of the concepts' sentences.
       label_Cxn: int, 1 for positives, 0 for negatives, -1 for rows to be left out;
         at least one of each of the first two.
       metrics: names in `METRICS`.
       tolerance: of ties, see `ties`.
+      width: units of a tile.
 
     Returns:
       metric -> [C, U] float32.
     """
-    width = tile_width()
 
     def score_tile(place: Array) -> dict[str, Array]:
         c, first = place
@@ -79,9 +83,9 @@ def score_concepts(
     return {name: value.reshape(num_concepts, -1) for name, value in scores.items()}
 
 
-def tile_width() -> int:
-    """Units of a tile: enough to keep the device busy."""
-    return 128 if jax.default_backend() == "cpu" else 2048
+def tile_width(mesh: Mesh) -> int:
+    """Units of a tile: enough to keep a device of the mesh busy."""
+    return 128 if meshes.is_on_cpus(mesh) else 2048
 
 
 def rank(
@@ -104,29 +108,60 @@ def rank(
     else:
         sort = _sort_packed(responses_nxU.T, label_Uxn, least_U[:, None])
         key_Uxn, label_Uxn, x_Uxn = sort
+    # Sorted, and filler last: where positives are counted, so are negatives.
+    pos_so_far_Uxn = jnp.cumsum(label_Uxn == 1, axis=1)
     responses = Responses(
         # Filler has no response; a finite one keeps NaN out of differences.
         x=jnp.where(label_Uxn < 0, 0.0, x_Uxn),
         label=label_Uxn,
+        pos_so_far=pos_so_far_Uxn,
         num_pos=jnp.sum(label_n == 1).astype(jnp.float32),
         num_neg=jnp.sum(label_n == 0).astype(jnp.float32),
     )
-    is_first = _is_first(key_Uxn, responses, tolerance)
-    is_last = jnp.pad(is_first[:, 1:], ((0, 0), (0, 1)), constant_values=True)
-    counts = {}
-    for name, label in (("pos", 1), ("neg", 0)):
-        is_one = label_Uxn == label
-        upto = jnp.cumsum(is_one, axis=1)
-        before = upto - is_one
-        # Both counts grow along the row: carry a run's ends to all of the run.
-        below = jax.lax.cummax(jnp.where(is_first, before, 0), axis=1)
-        last = jnp.where(is_last, upto, upto.shape[1])
-        counts[f"{name}_below"] = below.astype(jnp.float32)
-        counts[f"{name}_upto"] = jax.lax.cummin(last, axis=1, reverse=True).astype(
-            jnp.float32
-        )
-    lowest = jax.lax.cummax(jnp.where(is_first, responses.x, -jnp.inf), axis=1)
-    return Ranking(**vars(responses), lowest=lowest, **counts)
+    is_first_Uxn = _is_first(key_Uxn, responses, tolerance)
+    below, upto = _ends(is_first_Uxn, pos_so_far_Uxn, label_Uxn == 1)
+    counts = {"pos_below": below[0], "neg_below": below[1]}
+    counts |= {"pos_upto": upto[0], "neg_upto": upto[1]}
+    return Ranking(
+        **vars(responses),
+        is_first=is_first_Uxn,
+        **{name: count.astype(jnp.float32) for name, count in counts.items()},
+    )
+
+
+_Counts = tuple[Array, Array]  # [U, n] int32 each: positives and negatives
+
+
+def _ends(
+    is_first_Uxn: Array, pos_so_far_Uxn: Array, is_pos_Uxn: Array
+) -> tuple[_Counts, _Counts]:
+    """Counts before each one's threshold, and up to its end.
+
+    Both grow along the row, so that a scan carries a threshold's ends to all of it. A
+    scan costs an accelerator several passes over the tile; positives and sentences,
+    whose difference the negatives are, go through it as one number where they fit.
+    """
+    n = is_first_Uxn.shape[1]
+    is_last_Uxn = jnp.pad(is_first_Uxn[:, 1:], ((0, 0), (0, 1)), constant_values=True)
+    so_far_n = jnp.arange(1, n + 1)
+    forward = functools.partial(jax.lax.cummax, axis=1)
+    backward = functools.partial(jax.lax.cummin, axis=1, reverse=True)
+    bits = n.bit_length()
+
+    def carry(
+        scan: Callable[[Array], Array], is_end: Array, count: Array, pos: Array, to: int
+    ) -> _Counts:
+        if 2 * bits < 32:
+            both = scan(jnp.where(is_end, count << bits | pos, to << bits | to))
+            count, pos = both >> bits, both & ((1 << bits) - 1)
+        else:
+            count, pos = (scan(jnp.where(is_end, z, to)) for z in (count, pos))
+        return pos, count - pos
+
+    return (
+        carry(forward, is_first_Uxn, so_far_n - 1, pos_so_far_Uxn - is_pos_Uxn, 0),
+        carry(backward, is_last_Uxn, so_far_n, pos_so_far_Uxn, n),
+    )
 
 
 def _is_first(key_Uxn: Array, responses: Responses, tolerance: float) -> Array:
@@ -150,7 +185,9 @@ _Sorted = tuple[Array, Array, Array]
 
 def _sort_pairs(x_Uxn: Array, label_Uxn: Array) -> _Sorted:
     key_Uxn = jnp.where(label_Uxn < 0, _LAST, _sort_key(x_Uxn))
-    key_Uxn, label_Uxn = jax.lax.sort((key_Uxn, label_Uxn), dimension=1, num_keys=2)
+    key_Uxn, label_Uxn = jax.lax.sort(
+        (key_Uxn, label_Uxn), dimension=1, num_keys=2, is_stable=False
+    )
     return key_Uxn, label_Uxn, _value(key_Uxn)
 
 
@@ -160,7 +197,8 @@ def _sort_packed(x_Uxn: Array, label_Uxn: Array, least_Ux1: Array) -> _Sorted:
     magnitude = jnp.where(magnitude == 0, 0, magnitude - least_Ux1)
     packed = jnp.where(bits < 0, -magnitude, magnitude) * 2 + label_Uxn
     packed = jnp.where(label_Uxn < 0, _LAST, packed)
-    packed = jax.lax.sort(packed, dimension=1)
+    # Equal keys are the same: a stable sort moves their positions along for nothing.
+    packed = jax.lax.sort(packed, dimension=1, is_stable=False)
     label_Uxn = jnp.where(packed == _LAST, -1, packed & 1)
     key_Uxn = packed >> 1
     magnitude = jnp.where(key_Uxn == 0, 0, jnp.abs(key_Uxn) + least_Ux1)

@@ -8,7 +8,6 @@ import dataclasses
 from collections.abc import Callable
 from typing import Literal
 
-import jax
 import jax.numpy as jnp
 
 from expertjax.typing import Array
@@ -23,11 +22,13 @@ class Responses:
     Attributes:
       x: [U, n] float32 responses.
       label: [U, n] 1 for positives, 0 for negatives, -1 for filler, which is last.
+      pos_so_far: [U, n] int32 positives up to each sentence, itself among them.
       num_pos, num_neg: [] float32.
     """
 
     x: Array
     label: Array
+    pos_so_far: Array
     num_pos: Array
     num_neg: Array
 
@@ -58,12 +59,15 @@ class Responses:
     def percentile(self, label: Literal[1, 0], q: int) -> Array:
         """[U] percentile of the responses, interpolated linearly."""
         count = self.num_pos if label else self.num_neg
-        place = jnp.cumsum(self.label == label, axis=1)
+        so_far = self.pos_so_far
+        if not label:
+            so_far = jnp.arange(1, so_far.shape[1] + 1) - so_far
         low, hundredths = jnp.divmod((count.astype(jnp.int32) - 1) * q, 100)
 
         def response(rank: Array) -> Array:
-            find = jax.vmap(lambda row: jnp.searchsorted(row, rank + 1))
-            return jnp.take_along_axis(self.x, find(place)[:, None], 1)[:, 0]
+            # A pass over all, where a search would be many steps of little work.
+            is_it = (self.label == label) & (so_far == rank + 1)
+            return jnp.max(jnp.where(is_it, self.x, -jnp.inf), axis=1)
 
         below = response(low)
         above = response(jnp.minimum(low + 1, count.astype(jnp.int32) - 1))
@@ -75,12 +79,12 @@ class Ranking(Responses):
     """The same, and how they compare. Tied responses are one threshold (see `ties`).
 
     Attributes:
-      lowest: [U, n] the lowest response of each one's threshold.
+      is_first: [U, n] bool, True at the lowest response of each threshold.
       pos_below, neg_below: [U, n] positives and negatives of lower thresholds.
       pos_upto, neg_upto: [U, n] those of lower thresholds or of the same.
     """
 
-    lowest: Array
+    is_first: Array
     pos_below: Array
     neg_below: Array
     pos_upto: Array
@@ -196,8 +200,8 @@ def accuracy(r: Ranking) -> Array:
     lowest = r.x[:, :1]
     above = r.x - lowest
     mean = lowest + (share * r.mean(1, above) + (1 - share) * r.mean(0, above))[:, None]
-    on, off = (
-        r.mean(1, 1.0 * (r.lowest > mean)),
-        r.mean(0, 1.0 * (r.lowest <= mean)),
-    )
+    n = r.x.shape[1]
+    begin = jnp.where(r.is_first & (r.x > mean), jnp.arange(n), n).min(1, keepdims=True)
+    is_above = jnp.arange(n) >= begin
+    on, off = r.mean(1, 1.0 * is_above), r.mean(0, 1.0 * ~is_above)
     return share * on + (1 - share) * off

@@ -1,7 +1,9 @@
 """What the ways of scoring share: the folder, its arrays, its tables."""
 
+import contextlib
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -12,6 +14,7 @@ from jax.sharding import Mesh
 
 from expertjax.absent import ROUTED, floored
 from expertjax.concepts.pool import Membership
+from expertjax.jax_settings import jax_settings
 from expertjax.runtime import processes
 from expertjax.scoring import labels, null
 from expertjax.scoring.blocks import Scorer, make_scorer
@@ -25,6 +28,7 @@ from expertjax.stores.folder import ResultFolder
 
 HELD_OUT = "ap_heldout"
 Bounds = tuple[int, int]  # units start to stop
+Responses = np.ndarray | jax.Array  # [N, U] float32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,13 +37,18 @@ class Part:
 
     Attributes:
       concepts: their run.
+      members: [C] their labelled rows that are scored.
       scorers: "" for all metrics, and `HELD_OUT`.
       of_best: what only the best units get.
     """
 
     concepts: slice
+    members: Sequence[Membership]
     scorers: dict[str, Scorer]
     of_best: OfBest
+
+
+Add = Callable[[Part, int, int, int, Responses], None]
 
 
 class Scoring:
@@ -134,16 +143,19 @@ class Scoring:
             rest = over_rows(_parts(self._members, self._held_out, True))
             scorers[HELD_OUT] = make_scorer(rest, ["ap"], *how)
         interval = Intervals(
-            fitted, settings.bootstrap_resamples, tolerance=settings.tie_tolerance
+            [_alone(member, member) for member in fitted],
+            settings.bootstrap_resamples,
+            tolerance=settings.tie_tolerance,
         )
         without = over_rows(self._surface.without)
+        without = [_alone(*both) for both in zip(without, fitted, strict=True)]
         tolerance = settings.tie_tolerance
 
-        def of_best(concept: int, x_NxK: np.ndarray) -> np.ndarray:
-            ap = average_precisions(without[concept], x_NxK, tolerance)
-            return np.column_stack([interval(concept, x_NxK), ap])
+        def of_best(concept: int, x_nxK: np.ndarray) -> np.ndarray:
+            ap = average_precisions(without[concept], x_nxK, tolerance)
+            return np.column_stack([interval(concept, x_nxK), ap])
 
-        return Part(concepts, scorers, of_best)
+        return Part(concepts, fitted, scorers, of_best)
 
     def resume(self, blocks: Sequence[tuple[int, Bounds]]) -> list[tuple[int, Bounds]]:
         """The (mark, bounds) of those that are still to be scored."""
@@ -167,24 +179,49 @@ class Scoring:
             for name in names
         }
 
-    def add(
+    @contextlib.contextmanager
+    def adding(self, targets: dict[str, ts.TensorStore]) -> Iterator[Add]:
+        """Scores blocks; each is written while the next one is scored.
+
+        Yields:
+          add(part, mark, start, stop, x_NxU): scores units start to stop for the
+          concepts of a part.
+        """
+        with ThreadPoolExecutor(1) as background:
+            writing: list[Future] = []
+
+            def add(
+                part: Part, mark: int, start: int, stop: int, x_NxU: Responses
+            ) -> None:
+                if self._is_routed_U[start:stop].any():  # else a pass for nothing
+                    x_NxU = floored(np.asarray(x_NxU))
+                scores = part.scorers[""](x_NxU)
+                if HELD_OUT in part.scorers:
+                    scores[HELD_OUT] = part.scorers[HELD_OUT](x_NxU)["ap"]
+                while writing:
+                    writing.pop().result()
+                block = part, mark, start, stop, x_NxU, scores
+                writing.append(background.submit(self._finish, targets, *block))
+
+            yield add
+            while writing:
+                writing.pop().result()
+
+    @jax_settings()
+    def _finish(
         self,
         targets: dict[str, ts.TensorStore],
         part: Part,
         mark: int,
         start: int,
         stop: int,
-        x_NxU: np.ndarray | jax.Array,
+        x_NxU: Responses,
+        scores: dict[str, np.ndarray],
     ) -> None:
-        """Scores units start to stop for the concepts of a part, and writes that."""
-        if self._is_routed_U[start:stop].any():  # else a pass for nothing
-            x_NxU = floored(np.asarray(x_NxU))
-        scores = part.scorers[""](x_NxU)
-        if HELD_OUT in part.scorers:
-            scores[HELD_OUT] = part.scorers[HELD_OUT](x_NxU)["ap"]
-        self._best.add(
-            mark, part.concepts.start, start, x_NxU, scores["ap"], part.of_best
-        )
+        """Looks for the best units of a scored block, and writes it."""
+        ap_CxU, first = scores["ap"], part.concepts.start
+        block = mark, first, start, x_NxU, ap_CxU
+        self._best.add(*block, part.members, part.of_best)
         arrays.write_part(targets, scores, part.concepts, slice(start, stop))
         self._folder.expertise_ledger.mark(mark, start, stop)
 
@@ -206,6 +243,13 @@ class Scoring:
         processes.barrier("score: finished")
 
 
+def _alone(some: Membership, among: Membership) -> Membership:
+    """Some of a concept's labelled rows, by their places among them all."""
+    order = np.argsort(among.sentence)
+    place = np.searchsorted(among.sentence, some.sentence, sorter=order)
+    return Membership(order[place].astype(np.int32), some.label)
+
+
 def _held_out(
     keys: Sequence[str], members: Sequence[Membership], settings: ScoreSettings
 ) -> list[np.ndarray]:
@@ -225,11 +269,19 @@ def _parts(
 
 
 def unit_blocks(
-    shape: tuple[int, ...], chunk: int, block_bytes: int
+    shape: tuple[int, ...], chunk: int, block_bytes: int, num_scores: int = 0
 ) -> list[tuple[int, int]]:
-    """Columns of each block: whole chunks, at most `block_bytes` of responses."""
+    """Columns of each block: whole chunks.
+
+    Args:
+      shape: N, U.
+      chunk: columns of a chunk.
+      block_bytes: of responses at most, and of scores at most twice as many.
+      num_scores: of a unit.
+    """
     num_sentences, num_units = shape
-    width = max(chunk, block_bytes // (4 * num_sentences) // chunk * chunk)
+    column_bytes = 4 * max(num_sentences, num_scores // 2)
+    width = max(chunk, block_bytes // column_bytes // chunk * chunk)
     return [
         (start, min(start + width, num_units)) for start in range(0, num_units, width)
     ]

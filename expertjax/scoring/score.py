@@ -13,6 +13,7 @@ from expertjax.concepts.pool import ConceptSet
 from expertjax.jax_settings import jax_settings
 from expertjax.runtime import processes, stopping
 from expertjax.scoring import labels
+from expertjax.scoring.blocks import fitting_block_bytes
 from expertjax.scoring.run import Bounds, Scoring, unit_blocks
 from expertjax.scoring.settings import ScoreSettings
 from expertjax.stores import arrays
@@ -51,10 +52,16 @@ def score(
     """
     array = responses.open_responses()
     capture = responses.read_run()["capture"]
-    settings = (settings or ScoreSettings()).resolve(capture)
+    settings = settings or ScoreSettings()
+    settings = settings.resolve(capture, fitting_block_bytes(settings.kernel))
     folder = ResultFolder(out) if out else responses
     keys, members = labels.memberships_over(responses, concepts)
-    bounds = unit_blocks(array.shape, arrays.chunk_columns(array), settings.block_bytes)
+    bounds = unit_blocks(
+        array.shape,
+        arrays.chunk_columns(array),
+        settings.block_bytes,
+        len(keys) * len(settings.metric_names),
+    )
     scoring = Scoring(folder, keys, members, settings, bounds, mesh)
     scoring.begin(responses, {})
     if not folder.expertise_ledger.is_closed:
@@ -62,12 +69,13 @@ def score(
         todo = scoring.resume(processes.share(list(enumerate(bounds))))
         targets = scoring.create(len(keys))
         num_units = array.shape[1]
-        with tqdm(total=num_units, unit="unit", desc=f"score {folder.name}") as bar:
+        bar = tqdm(total=num_units, unit="unit", desc=f"score {folder.name}")
+        with bar, scoring.adding(targets) as add:
             bar.update(num_units - sum(stop - start for _, (start, stop) in todo))
             blocks = _read_ahead(array, todo)
             for item in processes.rounds(blocks, len(todo)):
                 if item is not None:
-                    scoring.add(targets, every, *item)
+                    add(every, *item)
                     bar.update(item[2] - item[1])
                 stopping.check()
         scoring.close(targets, len(bounds))

@@ -23,7 +23,7 @@ class ScoreSettings:
       holdout_seed: of drawing them.
       bootstrap_top: the number of best units per concept that get an interval.
       bootstrap_resamples: of these intervals.
-      block_bytes: responses held in memory at a time.
+      block_bytes: of responses that are scored at a time; 0 is what suits the devices.
       tie_tolerance: responses of a unit that lie closer together than so many of its
         standard deviations are tied, see `ties`; 0 ties what is equal to the bit;
         None is `TOLERANCE`, or 0 for a capture with --compat.
@@ -35,7 +35,7 @@ class ScoreSettings:
     holdout_seed: int = 0
     bootstrap_top: int = 10
     bootstrap_resamples: int = 500
-    block_bytes: int = 128 * 2**20
+    block_bytes: int = 0
     tie_tolerance: float | None = None
     kernel: Kernel = "auto"
 
@@ -52,7 +52,7 @@ class ScoreSettings:
         for name, least in (
             ("bootstrap_top", 0),
             ("bootstrap_resamples", 1),
-            ("block_bytes", 1),
+            ("block_bytes", 0),
         ):
             if getattr(self, name) < least:
                 raise InputError(
@@ -66,16 +66,21 @@ class ScoreSettings:
         if self.kernel not in ("auto", "jax", "compiled"):
             raise InputError(f"--kernel={self.kernel}: expected auto, jax or compiled")
 
-    def resolve(self, capture: Mapping[str, Any]) -> "ScoreSettings":
-        """The same with `tie_tolerance` chosen, if the user left that open.
+    def resolve(self, capture: Mapping[str, Any], block_bytes: int) -> "ScoreSettings":
+        """The same with what the user left open chosen: ties, `block_bytes`.
 
         Args:
           capture: what `run.json` says of the capture.
+          block_bytes: those that suit the devices.
         """
-        if self.tie_tolerance is not None:
-            return self
-        chosen = 0.0 if capture["compat"] else TOLERANCE
-        return dataclasses.replace(self, tie_tolerance=chosen)
+        tolerance = self.tie_tolerance
+        if tolerance is None:
+            tolerance = 0.0 if capture["compat"] else TOLERANCE
+        return dataclasses.replace(
+            self,
+            tie_tolerance=tolerance,
+            block_bytes=self.block_bytes or block_bytes,
+        )
 
     @property
     def metric_names(self) -> tuple[str, ...]:

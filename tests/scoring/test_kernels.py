@@ -118,17 +118,18 @@ def at_the_mean(x_NxU: np.ndarray, members: list[Membership]) -> np.ndarray:
 
 
 def test_one_key_sorts_as_response_and_label_do() -> None:
-    n = 160
-    x = np.pad(units(n), ((0, 0), (0, -units(n).shape[1] % reference.tile_width())))
+    n, width = 160, 128
+    x = np.pad(units(n), ((0, 0), (0, -units(n).shape[1] % width)))
     rows = np.tile(np.arange(n, dtype=np.int32), (4, 1))
     label = np.stack([member.label for member in labellings(n)])
     label[1, 100:] = -1  # filler
     label[1, :2] = 1, 0
     least, is_enough = reference.least_magnitudes(x)
     assert is_enough
-    score = jax.jit(reference.score_concepts, static_argnums=(4, 5))
+    score = jax.jit(reference.score_concepts, static_argnums=(4, 5, 6))
     one, two = (
-        score(x, which, rows, label, tuple(METRICS), 3e-5) for which in (least, None)
+        score(x, which, rows, label, tuple(METRICS), 3e-5, width)
+        for which in (least, None)
     )
     for name in METRICS:
         ours, wanted = np.asarray(one[name]), np.asarray(two[name])

@@ -182,6 +182,8 @@ def test_blocks_are_whole_chunks_and_cover_all_units():
             for (_, stop), (start, _) in itertools.pairwise(blocks):
                 assert stop == start and start % 512 == 0
     assert unit_blocks((100, 5000), 512, 4 * 100 * 1500)[0] == (0, 1024)
+    many_scores = unit_blocks((100, 5000), 512, 4 * 100 * 1500, 400)
+    assert many_scores[0] == (0, 512)
 
 
 @pytest.mark.parametrize("block", [0, 1])

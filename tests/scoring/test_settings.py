@@ -18,7 +18,7 @@ from expertjax.scoring.settings import TOLERANCE, ScoreSettings
         ("holdout", -0.1),
         ("bootstrap_top", -1),
         ("bootstrap_resamples", 0),
-        ("block_bytes", 0),
+        ("block_bytes", -1),
         ("kernel", "fast"),
         ("tie_tolerance", -1e-9),
         ("tie_tolerance", 1.0),
@@ -43,7 +43,9 @@ def test_what_is_compatible_ties_what_is_equal(
     given: float | None, compat: str, tolerance: float
 ):
     settings = ScoreSettings(tie_tolerance=given)
-    assert settings.resolve({"compat": compat}).tie_tolerance == tolerance
+    chosen = settings.resolve({"compat": compat}, 77)
+    assert (chosen.tie_tolerance, chosen.block_bytes) == (tolerance, 77)
+    assert chosen.resolve({"compat": ""}, 78) == chosen
 
 
 @pytest.mark.parametrize(

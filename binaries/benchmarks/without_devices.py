@@ -1,0 +1,344 @@
+"""What accelerators are given, where there are none: programs, compiled for them.
+
+XLA's compilers for GPUs and TPUs come as packages and need no device: `jax-cuda12-pjrt`
+with `jax-cuda12-plugin` and `nvidia-cuda-nvcc-cu12`, and `libtpu`. What they make says
+how many kernels run and how many bytes these move, and so the least time that memory
+allows. It does not say how fast they are.
+"""
+
+import dataclasses
+import functools
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from binaries.benchmarks import hlo
+from binaries.benchmarks.made_up import SHAPES, numbered_concepts
+from expertjax.errors import InputError
+
+# The figures of NVIDIA's data sheet for the H100 SXM5, as XLA wants them.
+_H100 = """
+gpu_device_info {
+  cuda_compute_capability { major: 9 }
+  threads_per_block_limit: 1024
+  threads_per_warp: 32
+  threads_per_core_limit: 2048
+  shared_memory_per_block: 49152
+  shared_memory_per_block_optin: 232448
+  shared_memory_per_core: 233472
+  registers_per_core_limit: 65536
+  registers_per_block_limit: 65536
+  core_count: 132
+  fpus_per_core: 128
+  block_dim_limit_x: 2147483647
+  block_dim_limit_y: 65535
+  block_dim_limit_z: 65535
+  memory_bandwidth: 3352320000000
+  l2_cache_size: 52428800
+  clock_rate_ghz: 1.98
+  device_memory_size: 84929347584
+}
+platform_name: "CUDA"
+dnn_version_info { major: 9 minor: 7 }
+runtime_version { major: 12 minor: 9 patch: 0 }
+device_description_str: "NVIDIA H100 80GB HBM3"
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """A kind of device.
+
+    Attributes:
+      package: whose modules hold its compiler.
+      bandwidth: bytes a second of its memory.
+    """
+
+    package: str
+    bandwidth: float
+
+
+TARGETS = {
+    "H100": Target("jax_plugins.xla_cuda12", 3.35e12),
+    "TPU v5e": Target("libtpu", 0.819e12),
+}
+
+
+def is_installed(target: str) -> bool:
+    """Is the compiler for a target there?"""
+    package = TARGETS[target].package
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def compiled_table(is_small: bool = False) -> pd.DataFrame:
+    """Compiles every program for every target whose compiler is installed.
+
+    Each target has a process of its own, for its flags.
+
+    Args:
+      is_small: tiny models, and more programs: does all compile?
+
+    Returns:
+      target, program, seconds to compile, kernels, MB moved, ms by the memory's
+      bandwidth alone, MB of temporary memory.
+
+    Raises:
+      InputError: none is installed.
+    """
+    rows: list[dict[str, Any]] = []
+    size = "small" if is_small else "large"
+    targets = [target for target in TARGETS if is_installed(target)]
+    if not targets:
+        raise InputError(
+            "--what=without_devices: no compiler is installed; pip install libtpu, or "
+            "jax-cuda12-plugin, jax-cuda12-pjrt and nvidia-cuda-nvcc-cu12, as for the "
+            "version of JAX that is there"
+        )
+    for target in targets:
+        command = [sys.executable, "-m", "binaries.benchmarks.without_devices"]
+        done = subprocess.run(
+            [*command, target, size],
+            check=True,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | _environment(target),
+        )
+        rows += json.loads(done.stdout.splitlines()[-1])
+    return pd.DataFrame(rows)
+
+
+def _environment(target: str) -> dict[str, str]:
+    """What the compiler wants to be told before JAX is imported."""
+    common = {"JAX_PLATFORMS": "cpu"}
+    if target != "H100":
+        return common | {"TPU_SKIP_MDS_QUERY": "1", "TPU_MIN_LOG_LEVEL": "3"}
+    # Without a device nothing can be timed, and so no variant chosen by its time.
+    flags = ["--xla_gpu_autotune_level=0"]
+    found = importlib.util.find_spec("nvidia.cuda_nvcc")
+    for folder in (found and found.submodule_search_locations) or ():
+        flags.append(f"--xla_gpu_cuda_data_dir={folder}")
+        common["PATH"] = f"{folder}/bin:{os.environ.get('PATH', '')}"
+    return common | {"XLA_FLAGS": " ".join(flags)}
+
+
+def _devices(target: str, count: int) -> list[Any]:
+    """Devices that one can compile for, and do nothing else with."""
+    import jax
+    from jax.experimental import topologies
+
+    jax.devices()  # those that are there; JAX looks for plugins now
+    if target == "TPU v5e":
+        found = topologies.get_topology_desc("v5e:2x2x1", "tpu").devices
+        return found[:count]
+    return topologies.get_topology_desc(
+        "h100", "cuda", target_config=_H100, topology=f"1x1x{count}"
+    ).devices
+
+
+Program = tuple[Any, tuple[Any, ...]]  # jitted, and shapes of its arguments
+
+
+def _abstract_model(attributes: dict[str, Any], dtype: str) -> Any:
+    """A model without weights."""
+    import jax.numpy as jnp
+
+    import expertjax as ej
+    from expertjax.api import EXAMPLE_MODEL
+    from expertjax.checkpoints.load import Model, abstract_module
+    from expertjax.models.registry import read_config
+
+    family, config = read_config(attributes, (), "benchmark")
+    graphdef, params = abstract_module(family, config, jnp.dtype(dtype))
+    return Model(
+        name=attributes["model_type"],
+        path=Path("abstract"),
+        family=family,
+        config=config,
+        graphdef=graphdef,
+        params=params,
+        tokenizer=ej.load_model(EXAMPLE_MODEL).tokenizer,
+        attributes=attributes,
+    )
+
+
+def _step(
+    mesh: Any,
+    attributes: dict[str, Any],
+    shape: tuple[int, int],
+    pooling: str = "max",
+    kind: str = "responses",
+) -> Program:
+    """Capture's forward pass, or that of the tokens that are marked."""
+    import jax
+    import jax.numpy as jnp
+
+    from expertjax.capturing import marking, steps
+    from expertjax.capturing.pools import pool_fn
+    from expertjax.capturing.prepare import arrange
+    from expertjax.capturing.settings import CaptureSettings
+    from expertjax.models.sites import UnitTable
+    from expertjax.runtime import mesh as meshes
+
+    model = _abstract_model(attributes, "bfloat16")
+    table = UnitTable.build(model.sites, model.num_layers)
+    settings = dataclasses.replace(
+        CaptureSettings.of(model),
+        pooling=pooling,  # type: ignore[arg-type]
+    )
+    prepared = arrange(model, numbered_concepts(64), table, settings, mesh)
+    if kind == "nothing pooled":
+        step = steps.jit_forward(
+            prepared,
+            lambda mask: pool_fn("max", mask[:, :1] & False),
+            lambda output, _: output.hidden,
+            meshes.split_batch(mesh),
+        )
+    elif kind == "marked tokens":
+        step = marking.marked_step(prepared)
+    else:
+        step = steps.response_step(prepared)
+    tokens = jax.ShapeDtypeStruct(shape, jnp.int32)
+    mask = jax.ShapeDtypeStruct(shape, jnp.bool_)
+    counted = jax.ShapeDtypeStruct(shape[:1], jnp.bool_)
+    return step, (_shapes(model.params), tokens, mask, mask, counted)
+
+
+def _shapes(tree: Any) -> Any:
+    import jax
+
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree)
+
+
+def _scores(
+    mesh: Any, metrics: tuple[str, ...], rows: int, labelled: int, packs: bool = True
+) -> Program:
+    """A tile of units on each device, and one concept."""
+    import jax
+    import jax.numpy as jnp
+
+    from expertjax.runtime import mesh as meshes
+    from expertjax.scoring import blocks, kernel
+
+    units = kernel.tile_width(mesh) * mesh.size
+    whole, split = meshes.replicated(mesh), meshes.split_units(mesh)
+    of_unit = meshes.split_each_unit(mesh)
+    score = blocks.score_on_mesh(mesh, metrics, 3e-5, packs)
+    least = jax.ShapeDtypeStruct((units,), jnp.int32, sharding=of_unit)
+    return score, (
+        jax.ShapeDtypeStruct((rows, units), jnp.float32, sharding=split),
+        least if packs else None,
+        jax.ShapeDtypeStruct((1, labelled), jnp.int32, sharding=whole),
+        jax.ShapeDtypeStruct((1, labelled), jnp.int8, sharding=whole),
+    )
+
+
+def _large(mesh: Any) -> Iterator[tuple[str, Callable[[], Program]]]:
+    from expertjax.scoring.metrics import METRICS
+
+    for name, metrics in (("all metrics", tuple(METRICS)), ("AP alone", ("ap",))):
+        what = f"scores: {name}, 2048 units, 1792 of 16,948 sentences"
+        yield what, functools.partial(_scores, mesh, metrics, 16_948, 1792)
+    for kind in ("responses", "nothing pooled"):
+        medium = SHAPES["GPT-2 medium"]
+        what = f"step: GPT-2 medium, 512 x 64, bfloat16, {kind}"
+        yield what, functools.partial(_step, mesh, medium, (512, 64), kind=kind)
+
+
+_TINY = {
+    "gpt2": {"n_layer": 2, "n_embd": 64, "n_head": 4, "vocab_size": 8192},
+    "bert": {
+        "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
+        "intermediate_size": 128, "vocab_size": 8192,
+    },
+    "mixtral": {
+        "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
+        "num_key_value_heads": 2, "intermediate_size": 128, "vocab_size": 8192,
+        "num_local_experts": 4, "num_experts_per_tok": 2,
+    },
+}  # fmt: skip
+
+
+def _small(mesh: Any) -> Iterator[tuple[str, Callable[[], Program]]]:
+    from expertjax.scoring.metrics import METRICS
+
+    every = tuple(METRICS)
+    yield "scores: all metrics", functools.partial(_scores, mesh, every, 300, 160)
+    of_pairs = functools.partial(_scores, mesh, ("ap",), 300, 160, packs=False)
+    yield "scores: AP, pairs sorted", of_pairs
+    for name, rest in _TINY.items():
+        attributes = {"model_type": name} | rest
+        poolings = ("max", "mean", "last") if name == "gpt2" else ("max",)
+        for pooling in poolings:
+            what = f"step: {name}, {pooling}"
+            yield what, functools.partial(_step, mesh, attributes, (32, 16), pooling)
+    gpt2 = {"model_type": "gpt2"} | _TINY["gpt2"]
+    kind = "marked tokens"
+    yield kind, functools.partial(_step, mesh, gpt2, (32, 16), kind=kind)
+    yield "responses, kept on the devices", functools.partial(_kept, mesh)
+
+
+def _kept(mesh: Any) -> Program:
+    """A batch is put among the responses that stay."""
+    import jax
+    import jax.numpy as jnp
+
+    from expertjax.capturing import kept
+    from expertjax.runtime import mesh as meshes
+
+    split, batch = meshes.split_units(mesh), meshes.split_responses(mesh)
+    return kept.putting(mesh), (
+        jax.ShapeDtypeStruct((320, 1024), jnp.bfloat16, sharding=split),
+        jax.ShapeDtypeStruct((32, 1024), jnp.bfloat16, sharding=batch),
+        jax.ShapeDtypeStruct((), jnp.int32),
+    )
+
+
+def compile_all(target: str, is_small: bool) -> list[dict[str, Any]]:
+    """Compiles for one target, see `compiled_table`.
+
+    Of one device; the small programs of four, two of them on the `model` axis.
+    """
+    import jax
+    import numpy as np
+    from jax.sharding import Mesh
+
+    shape = (2, 2) if is_small else (1, 1)
+    devices = np.array(_devices(target, shape[0] * shape[1]))
+    mesh = Mesh(devices.reshape(shape), ("data", "model"))
+    rows = []
+    for name, make in (_small if is_small else _large)(mesh):
+        step, arguments = make()
+        start = time.perf_counter()
+        compiled = step.lower(*arguments).compile()
+        seconds = time.perf_counter() - start
+        found = hlo.kernels(compiled.as_text())
+        moved = sum(kernel.bytes * kernel.runs for kernel in found)
+        memory = compiled.memory_analysis()
+        rows.append(
+            {
+                "target": target,
+                "program": name,
+                "s to compile": round(seconds, 1),
+                "kernels": sum(kernel.runs for kernel in found),
+                "MB moved": round(moved / 1e6, 1),
+                "ms at least": round(moved / TARGETS[target].bandwidth * 1e3, 3),
+                "MB beside": round(memory.temp_size_in_bytes / 1e6, 1),
+            }
+        )
+        jax.clear_caches()
+    return rows
+
+
+if __name__ == "__main__":
+    print(json.dumps(compile_all(sys.argv[1], sys.argv[2] == "small")))

@@ -1,0 +1,114 @@
+"""The programs that accelerators run compile for them: a GPU and four chips of a TPU.
+
+XLA's compilers for these need no device. `EXPERTJAX_COMPILERS` is a folder that they
+were installed to (`pip install --target`), so that JAX finds none here.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.metadata import distributions, version
+from typing import Any
+
+import pytest
+
+from binaries.benchmarks import hlo
+from binaries.benchmarks.without_devices import TARGETS
+
+FOLDER = os.environ.get("EXPERTJAX_COMPILERS", "")
+PACKAGES = {"H100": "jax-cuda12-pjrt", "TPU v5e": "libtpu"}
+PROGRAMS = [
+    "scores: all metrics",
+    "scores: AP, pairs sorted",
+    "step: gpt2, max",
+    "step: gpt2, mean",
+    "step: gpt2, last",
+    "step: bert, max",
+    "step: mixtral, max",
+    "marked tokens",
+    "responses, kept on the devices",
+]
+
+
+@pytest.fixture(scope="module", params=TARGETS)
+def compiled(request: pytest.FixtureRequest) -> Iterator[dict[str, dict[str, Any]]]:
+    target = request.param
+    paths = [FOLDER] if FOLDER else sys.path
+    there = {d.name: d.version for d in distributions(path=paths)}
+    found = there.get(PACKAGES[target])
+    if found is None:
+        pytest.skip(f"{PACKAGES[target]} is not installed")
+    if target == "H100" and found != version("jax"):
+        pytest.skip(f"{PACKAGES[target]} {found} is not for JAX {version('jax')}")
+    done = subprocess.run(
+        [sys.executable, "-m", "binaries.benchmarks.without_devices", target, "small"],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([FOLDER, os.getcwd()])},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert done.returncode == 0
+    rows = json.loads(done.stdout.splitlines()[-1])
+    yield {row["program"]: row for row in rows}
+
+
+def test_every_program_compiles(compiled: dict[str, dict[str, Any]]):
+    assert list(compiled) == PROGRAMS
+    for row in compiled.values():
+        assert row["kernels"] > 0 and row["MB moved"] > 0
+
+
+def test_a_tile_is_scored_in_a_few_passes(compiled: dict[str, dict[str, Any]]):
+    row = compiled["scores: all metrics"]
+    if row["target"] != "H100":
+        pytest.skip("counted on a GPU, where each kernel is a launch")
+    # Searches for percentiles, and scans one by one, were 349 kernels.
+    assert row["kernels"] <= 50
+
+
+TEXT = """HloModule made
+
+%body (p: (s32[], f32[8,4])) -> (s32[], f32[8,4]) {
+  %p = (s32[], f32[8,4]{1,0}) parameter(0)
+  %i = s32[] get-tuple-element(%p), index=0
+  %x = f32[8,4]{1,0} get-tuple-element(%p), index=1
+  %put = f32[8,4]{1,0} fusion(%x, %i), kind=kLoop, calls=%update
+  %sorted = f32[8,4]{1,0} sort(%put), dimensions={1}, to_apply=%less
+  ROOT %t = (s32[], /*index=1*/f32[8,4]{1,0}) tuple(%i, %sorted)
+}
+
+%update (a: f32[8,4], i: s32[]) -> f32[8,4] {
+  %a = f32[8,4]{1,0} parameter(0)
+  %i.1 = s32[] parameter(1)
+  %row = f32[1,4]{1,0} broadcast(%i.1), dimensions={}
+  %zero = s32[] constant(0)
+  ROOT %u = f32[8,4]{1,0} dynamic-update-slice(%a, %row, %i.1, %zero)
+}
+
+%first (b: bf16[8,64]) -> f32[8,1] {
+  %b = bf16[8,64]{1,0} parameter(0)
+  %twice = bf16[8,64]{1,0} add(%b, %b)
+  %one = bf16[8,1]{1,0} slice(%twice), slice={[0:8], [0:1]}
+  ROOT %wide = f32[8,1]{1,0} convert(%one)
+}
+
+ENTRY %main (b.1: bf16[8,64]) -> (f32[8,4], f32[8,1]) {
+  %b.1 = bf16[8,64]{1,0} parameter(0)
+  %begin = (s32[], f32[8,4]{1,0}) custom-call(), custom_call_target="none"
+  %loop = (s32[], f32[8,4]{1,0}) while(%begin), body=%body, ROUNDS
+  %end = f32[8,4]{1,0} get-tuple-element(%loop), index=1
+  %some = f32[8,1]{1,0} fusion(%b.1), kind=kLoop, calls=%first
+  ROOT %both = (f32[8,4]{1,0}, f32[8,1]{1,0}) tuple(%end, %some)
+}
+""".replace("ROUNDS", 'backend_config={"known_trip_count":{"n":"5"}}')
+
+
+def test_what_a_program_does_is_read():
+    found = {kernel.name: kernel for kernel in hlo.kernels(TEXT)}
+    assert {name: (k.loops, k.runs, k.bytes) for name, k in found.items()} == {
+        "begin": (0, 1, 4 + 128),
+        "put": (1, 5, 16 + 4),  # a row in place, and its number
+        "sorted": (1, 5, 128 + 128),
+        "some": (0, 1, 32 + 16),  # of 1024 bytes those that are looked at
+    }
