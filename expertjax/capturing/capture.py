@@ -207,17 +207,23 @@ class MemoryCapture:
         self._steps.prepare(prepared.plan.shapes(prepared.plan.blocks()))
 
     def __call__(
-        self, rows: np.ndarray, is_new: np.ndarray, part: tuple[int, int]
+        self,
+        rows: np.ndarray,
+        is_new: np.ndarray,
+        num_rows: int,
+        part: tuple[int, int],
     ) -> Kept:
         """Captures one part of several.
 
         Args:
           rows: [n] of the pool, ascending.
           is_new: [n] bool, True at sentences of no earlier part.
+          num_rows: how many there are on devices, so that all parts are of one shape.
           part: its number, and that of all parts.
 
         Returns:
-          [n, U] responses, kept in the dtype of the store.
+          [n, U] responses, kept in the dtype of the store; on devices [num_rows, U],
+          of which those after the n rows are none.
 
         Raises:
           InputError: names the first response that is not finite or does not fit.
@@ -226,9 +232,12 @@ class MemoryCapture:
         prepared = self._prepared.keep(rows, is_new)
         num_units = prepared.table.num_units
         at_first_U = np.zeros(num_units, np.int64)
-        shape = len(rows), num_units
-        make = OnDevices if self._on_devices else OnHost
-        responses = make(shape, prepared.dtype, prepared.mesh)
+        responses: Kept
+        if self._on_devices:
+            shape = num_rows, num_units
+            responses = OnDevices(shape, prepared.dtype, prepared.mesh)
+        else:
+            responses = OnHost((len(rows), num_units), prepared.dtype)
         with _progress(prepared) as bar:
             spans = prepared.plan.blocks()
             batches = _batches(self._steps, prepared, spans, bar, not self._on_devices)

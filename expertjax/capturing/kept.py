@@ -34,13 +34,12 @@ class Kept(Protocol):
 class OnHost:
     """In host memory."""
 
-    def __init__(self, shape: tuple[int, int], dtype: np.dtype, mesh: Mesh) -> None:
+    def __init__(self, shape: tuple[int, int], dtype: np.dtype) -> None:
         """Nothing is there yet.
 
         Args:
           shape: N, U.
           dtype: of the store.
-          mesh: whose devices the responses come from.
         """
         self._values_NxU = np.empty(shape, dtype)
 
@@ -58,7 +57,13 @@ class OnDevices:
     """In device memory, the units split over all devices of the mesh."""
 
     def __init__(self, shape: tuple[int, int], dtype: np.dtype, mesh: Mesh) -> None:
-        """Nothing is there yet; see `OnHost`."""
+        """Nothing is there yet.
+
+        Args:
+          shape: N, U.
+          dtype: of the store.
+          mesh: whose devices the responses come from.
+        """
         self._shape, self._dtype, self._mesh = shape, dtype, mesh
         self._values_NxU: jax.Array | None = None
 

@@ -1,8 +1,11 @@
 """Scoring one block of units for all concepts, on whatever hardware is there."""
 
 import collections
+import concurrent.futures
 import functools
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -11,16 +14,36 @@ from jax.sharding import Mesh
 
 from expertjax.concepts.pool import Membership
 from expertjax.errors import InputError
+from expertjax.jax_settings import jax_settings
 from expertjax.runtime import mesh as meshes
-from expertjax.scoring import compiled, summary
+from expertjax.scoring import compiled as cpu
 from expertjax.scoring import kernel as reference
+from expertjax.scoring import summary
 from expertjax.scoring.metrics import METRICS
 from expertjax.scoring.settings import Kernel
 from expertjax.typing import Array
 
-# [N, U] float32, finite -> metric -> [C, U] float32. Those of the kernel "jax" take
-# responses that lie on the devices, their units split over all of these, as they are.
-Scorer = Callable[[np.ndarray | jax.Array], dict[str, np.ndarray]]
+
+class Scorer(Protocol):
+    """Scores blocks of units for some concepts."""
+
+    def prepare(self, num_rows: int, num_units: int) -> None:
+        """Begins to compile for blocks of a shape."""
+
+    def __call__(self, x_NxU: np.ndarray | jax.Array) -> dict[str, np.ndarray]:
+        """Scores a block.
+
+        Args:
+          x_NxU: float32, finite in the rows of the concepts. Those of the kernel "jax"
+            take responses that lie on the devices, their units split over all of
+            these, as they are.
+
+        Returns:
+          metric -> [C, U] float32.
+        """
+
+
+_Shapes = tuple[tuple[int, int], tuple[int, int]]  # of responses, and of rows
 
 _CONCEPTS_PER_CALL = 16
 _IN_FLIGHT = 4  # calls whose scores are on the devices, or on their way to the host
@@ -84,14 +107,19 @@ class _CpuScorer:
         mesh: Mesh,
         tolerance: float,
     ) -> None:
-        self._score = compiled.CompiledScorer(members, tolerance)
+        self._score = cpu.CompiledScorer(members, tolerance)
         self._metrics = metrics
         fast = [name for name in metrics if name in summary.METRICS]
         slow = [name for name in metrics if name not in fast]
         self._of_wide_units = _MeshScorer(members, fast, mesh, tolerance)
         self._of_all_units = _MeshScorer(members, slow, mesh, tolerance)
 
+    def prepare(self, num_rows: int, num_units: int) -> None:
+        """See `Scorer`."""
+        self._of_all_units.prepare(num_rows, num_units)
+
     def __call__(self, x_NxU: np.ndarray | jax.Array) -> dict[str, np.ndarray]:
+        """See `Scorer`."""
         x_NxU = np.asarray(x_NxU)
         values, is_wide = self._score(x_NxU)
         every = dict(zip(summary.METRICS, values, strict=True))
@@ -121,18 +149,50 @@ class _MeshScorer:
         self._mesh = mesh
         self._num_concepts = len(members)
         self._batches = list(batches_by_length(members))
+        self._compiled: dict[_Shapes, concurrent.futures.Future] = {}
+
+    def prepare(self, num_rows: int, num_units: int) -> None:
+        """See `Scorer`."""
+        if not self._metrics:
+            return
+        x_shape = num_rows, num_units + self._padding(num_units)
+        pool = concurrent.futures.ThreadPoolExecutor(os.cpu_count())
+        for _, rows, _ in self._batches:
+            shapes = x_shape, rows.shape
+            if shapes not in self._compiled:
+                self._compiled[shapes] = pool.submit(self._compile, *shapes)
+
+    @jax_settings()
+    def _compile(self, x_shape: tuple[int, int], of_rows: tuple[int, int]) -> Any:
+        mesh = self._mesh
+        whole = meshes.replicated(mesh)
+        split, each = meshes.split_units(mesh), meshes.split_each_unit(mesh)
+        # As most blocks are; the others are compiled when they come.
+        score = score_on_mesh(mesh, self._metrics, self._tolerance, packs=True)
+        return score.lower(
+            jax.ShapeDtypeStruct(x_shape, jnp.float32, sharding=split),
+            jax.ShapeDtypeStruct(x_shape[1:], jnp.int32, sharding=each),
+            jax.ShapeDtypeStruct(of_rows, jnp.int32, sharding=whole),
+            jax.ShapeDtypeStruct(of_rows, jnp.int8, sharding=whole),
+        ).compile()
+
+    def _padding(self, num_units: int) -> int:
+        """Units that are missing to whole tiles on every device."""
+        return -num_units % (self._mesh.size * reference.tile_width(self._mesh))
 
     def __call__(self, x_NxU: np.ndarray | jax.Array) -> dict[str, np.ndarray]:
+        """See `Scorer`."""
         if not self._metrics:
             return {}
         num_units = x_NxU.shape[1]
-        padding = -num_units % (self._mesh.size * reference.tile_width(self._mesh))
         pad = jnp if isinstance(x_NxU, jax.Array) else np
-        padded = pad.pad(x_NxU, ((0, 0), (0, padding)))
+        padded = pad.pad(x_NxU, ((0, 0), (0, self._padding(num_units))))
         x = jax.device_put(padded, meshes.split_units(self._mesh))
         least, is_enough = _least_magnitudes(x)
         packs = bool(is_enough)
-        score = score_on_mesh(self._mesh, self._metrics, self._tolerance, packs)
+        jitted = score_on_mesh(self._mesh, self._metrics, self._tolerance, packs)
+        if packs:
+            least = jax.device_put(least, meshes.split_each_unit(self._mesh))
         shape = self._num_concepts, num_units
         out = {name: np.empty(shape, np.float32) for name in self._metrics}
         running: collections.deque[tuple[np.ndarray, jax.Array]] = collections.deque()
@@ -144,6 +204,8 @@ class _MeshScorer:
                 out[name][concepts] = values_CxU
 
         for concepts, rows, label in self._batches:
+            compiled = self._compiled.get((x.shape, rows.shape)) if packs else None
+            score = jitted if compiled is None else compiled.result()
             scores_MxCxU = score(x, least if packs else None, rows, label)
             scores_MxCxU.copy_to_host_async()
             running.append((concepts, scores_MxCxU))
@@ -160,7 +222,7 @@ _least_magnitudes = jax.jit(reference.least_magnitudes)
 @functools.lru_cache
 def score_on_mesh(
     mesh: Mesh, metrics: tuple[str, ...], tolerance: float, packs: bool
-) -> Callable:
+) -> Any:
     """The kernel of one block; `packs`: it gets the units' least magnitudes.
 
     Its scores are one array [metric, concept, unit]: one way to the host, not many.

@@ -16,7 +16,7 @@ from expertjax.scoring.settings import ScoreSettings
 from expertjax.stores import arrays
 from expertjax.stores.folder import ResultFolder
 
-# Units start to stop -> their [n, stop - start] float32 responses.
+# Units start to stop -> their float32 responses, [at least n, stop - start].
 Columns = Callable[[int, int], np.ndarray | jax.Array]
 
 
@@ -27,7 +27,7 @@ def score_in_memory(
     num_units: int,
     settings: ScoreSettings,
     memory_bytes: int,
-    capture: Callable[[np.ndarray, np.ndarray, tuple[int, int]], Columns],
+    capture: Callable[[np.ndarray, np.ndarray, int, tuple[int, int]], Columns],
     mesh: Mesh | None = None,
     item_size: int = 4,
 ) -> None:
@@ -43,8 +43,9 @@ def score_in_memory(
       num_units: U.
       settings: see `ScoreSettings`.
       memory_bytes: the most that a group's responses take.
-      capture: rows of the pool, ascending; which of them no earlier group has; the
-        group's number and that of all groups -> their responses.
+      capture: rows of the pool, ascending; which of them no earlier group has; how
+        many there is to be room for, as many in all groups; the group's number and
+        that of all groups -> their responses.
       mesh: for the JAX kernel; defaults to all devices of this process.
       item_size: bytes of a response in memory.
 
@@ -84,8 +85,9 @@ def score_in_memory(
                 concepts = slice(group * size, min((group + 1) * size, len(keys)))
                 rows = _rows_of(members[concepts])
                 part = scoring.part(concepts, rows)
+                scoring.compile_for(part, num_rows)
                 is_new = first_concept[rows] >= concepts.start
-                columns = capture(rows, is_new, (group, len(groups)))
+                columns = capture(rows, is_new, num_rows, (group, len(groups)))
                 desc = f"score {folder.name}"
                 if len(groups) > 1:
                     desc += f" ({group + 1} of {len(groups)})"

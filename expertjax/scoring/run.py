@@ -37,12 +37,14 @@ class Part:
 
     Attributes:
       concepts: their run.
+      num_rows: of the responses; what may stand after them is none.
       members: [C] their labelled rows that are scored.
       scorers: "" for all metrics, and `HELD_OUT`.
       of_best: what only the best units get.
     """
 
     concepts: slice
+    num_rows: int
     members: Sequence[Membership]
     scorers: dict[str, Scorer]
     of_best: OfBest
@@ -155,7 +157,18 @@ class Scoring:
             ap = average_precisions(without[concept], x_nxK, tolerance)
             return np.column_stack([interval(concept, x_nxK), ap])
 
-        return Part(concepts, fitted, scorers, of_best)
+        return Part(concepts, len(rows), fitted, scorers, of_best)
+
+    def compile_for(self, part: Part, num_rows: int) -> None:
+        """Begins to compile what scores a part, where that is done ahead.
+
+        Args:
+          part: see there.
+          num_rows: that its blocks will have.
+        """
+        for width in dict.fromkeys(stop - start for start, stop in self._bounds):
+            for scorer in part.scorers.values():
+                scorer.prepare(num_rows, width)
 
     def resume(self, blocks: Sequence[tuple[int, Bounds]]) -> list[tuple[int, Bounds]]:
         """The (mark, bounds) of those that are still to be scored."""
@@ -194,7 +207,7 @@ class Scoring:
                 part: Part, mark: int, start: int, stop: int, x_NxU: Responses
             ) -> None:
                 if self._is_routed_U[start:stop].any():  # else a pass for nothing
-                    x_NxU = floored(np.asarray(x_NxU))
+                    x_NxU = floored(np.asarray(x_NxU)[: part.num_rows])
                 scores = part.scorers[""](x_NxU)
                 if HELD_OUT in part.scorers:
                     scores[HELD_OUT] = part.scorers[HELD_OUT](x_NxU)["ap"]

@@ -66,6 +66,7 @@ def score(
     scoring.begin(responses, {})
     if not folder.expertise_ledger.is_closed:
         every = scoring.part(slice(0, len(keys)), np.arange(array.shape[0]))
+        scoring.compile_for(every, array.shape[0])
         todo = scoring.resume(processes.share(list(enumerate(bounds))))
         targets = scoring.create(len(keys))
         num_units = array.shape[1]

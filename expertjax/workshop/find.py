@@ -103,9 +103,7 @@ def find(
         runner.table.num_units,
         score_settings(member.num_positives, member.num_negatives),
         said.value_NxU.nbytes + 1,
-        lambda rows, is_new, part: (
-            lambda start, stop: widened(said.value_NxU[rows, start:stop])
-        ),
+        lambda rows, *_: lambda start, stop: widened(said.value_NxU[rows, start:stop]),
     )
     result.succeed()
     expertise = Expertise(result)

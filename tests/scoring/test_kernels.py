@@ -9,7 +9,7 @@ from jax.sharding import AxisType, Mesh
 
 from expertjax.concepts.pool import Membership
 from expertjax.errors import InputError
-from expertjax.scoring import compiled, network, summary
+from expertjax.scoring import blocks, compiled, network, summary
 from expertjax.scoring import kernel as reference
 from expertjax.scoring.blocks import make_scorer
 from expertjax.scoring.lanes import LANES
@@ -265,6 +265,34 @@ def test_a_scorer_can_be_used_for_block_after_block():
     first = scorer(x_NxU)["ap"].copy()
     scorer(-x_NxU[:, :5])
     assert (scorer(x_NxU)["ap"] == first).all()
+
+
+def test_blocks_of_a_shape_are_scored_by_what_was_compiled_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    n = 40
+    x, members = units(n), labellings(n)
+    wanted = make_scorer(members, kernel="jax")(x)
+    ready = make_scorer(members, kernel="jax")
+    ready.prepare(*x.shape)
+    ready.prepare(*x.shape)  # nothing is compiled twice
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("compiled anew")
+
+    with monkeypatch.context() as patch:
+        for score in ready._compiled.values():  # type: ignore[attr-defined]
+            score.result()
+        patch.setattr(blocks, "score_on_mesh", lambda *_: refuse)
+        for name, values in ready(x).items():
+            np.testing.assert_array_equal(values, wanted[name])
+        with pytest.raises(AssertionError, match="compiled anew"):
+            ready(x[:-1])
+    # What one key does not hold is compiled when it comes.
+    wide = x.copy()
+    wide[:, 0] = np.where(np.arange(n) % 2, 1e-30, 1e30)
+    for name, values in make_scorer(members, kernel="jax")(wide).items():
+        np.testing.assert_array_equal(ready(wide)[name], values)
 
 
 def test_units_of_enormous_range_are_left_to_the_reference():
