@@ -203,7 +203,7 @@ def _steps(sizes: Sizes) -> list[Row]:
         mesh = meshes.make_mesh()
         prepared = prepare(model, numbered_concepts(sizes.sentences), settings, mesh)
         plan, pool = prepared.plan, prepared.pool
-        batches = [b for span in plan.blocks() for b in plan.batches(pool, *span)]
+        batches = [b for span in plan.spans() for b in plan.batches(pool, *span)]
         real = int(pool.lengths.sum())
         computed = sum(batch.tokens.size for batch in batches)
         nothing = jit_forward(

@@ -260,11 +260,11 @@ def _run_ours(job: Job, folder: Path) -> dict:
     plan = prepared.plan
     batches = [
         batch
-        for start, stop in plan.blocks()
+        for start, stop in plan.spans()
         for batch in plan.batches(prepared.pool, start, stop)
     ]
     computed = sum(batch.tokens.size for batch in batches)
-    return measured | {"computed": computed, "shapes": len(plan.shapes(plan.blocks()))}
+    return measured | {"computed": computed, "shapes": len(plan.shapes(plan.spans()))}
 
 
 def _run_torch(job: Job, folder: Path) -> dict:

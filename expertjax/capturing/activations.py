@@ -92,12 +92,12 @@ def activations(prepared: Prepared, columns: np.ndarray) -> Iterator[np.ndarray]
       columns: [U] the units' numbers in that table.
     """
     steps = Steps(prepared, every_token_step(prepared, columns))
-    for block in prepared.plan.blocks():
-        for batch in prepared.plan.batches(prepared.pool, *block):
-            z_BTxU = meshes.local(steps(batch)).astype(np.float32)
-            z_BxTxU = z_BTxU.reshape(*batch.tokens.shape, -1)
-            for row in range(batch.rows[1] - batch.rows[0]):
-                yield z_BxTxU[row, batch.pooled[row]]
+    everything = 0, len(prepared.pool.lengths)
+    for batch in prepared.plan.batches(prepared.pool, *everything):
+        z_BTxU = meshes.local(steps(batch)).astype(np.float32)
+        z_BxTxU = z_BTxU.reshape(*batch.tokens.shape, -1)
+        for row in range(batch.rows[1] - batch.rows[0]):
+            yield z_BxTxU[row, batch.pooled[row]]
 
 
 def every_token_step(prepared: Prepared, columns: np.ndarray | slice) -> Any:

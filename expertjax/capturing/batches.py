@@ -1,10 +1,11 @@
 """Cutting a pool into blocks of the store and batches of the model.
 
 Sentences stand by ascending length. They are run at a few lengths (buckets), which are
-chosen for the pool so that padding and compiling together cost least. A batch's number
-of sentences is a power of two (times the devices that share it) and divides a block's,
-so that batches begin and end where blocks do: whichever blocks are left to be run, a
-sentence stands in the same batch.
+chosen for the pool so that padding and compiling together cost least. The number of
+sentences of a batch is a power of two (times the devices that share it), as a block's
+is. A span is a block, or as many as the largest batch covers: batches begin and end
+where spans do. So whichever blocks are left to be run, a sentence stands in the same
+batch.
 """
 
 import dataclasses
@@ -76,6 +77,7 @@ class BatchPlan:
       block_rows: sentences of a block.
       multiple: a batch's number of sentences is this times a power of two.
       full_padding: pool over the padding too, as the reference does.
+      most_rows: sentences of a batch at most.
     """
 
     bucket_N: np.ndarray
@@ -83,6 +85,7 @@ class BatchPlan:
     block_rows: int
     multiple: int = 1
     full_padding: bool = False
+    most_rows: int = 2**31
 
     @classmethod
     def of(
@@ -94,6 +97,7 @@ class BatchPlan:
         multiple: int = 1,
         *,
         full_padding: bool = False,
+        most_rows: int = 2**31,
     ) -> "BatchPlan":
         """Gives each sentence a bucket.
 
@@ -107,9 +111,12 @@ class BatchPlan:
           block_rows: likewise.
           multiple: likewise.
           full_padding: likewise.
+          most_rows: likewise.
         """
         bucket_N = np.zeros(len(lengths_N), np.int32)
-        plan = cls(bucket_N, batch_tokens, block_rows, multiple, full_padding)
+        plan = cls(
+            bucket_N, batch_tokens, block_rows, multiple, full_padding, most_rows
+        )
         start = 0
         while start < len(lengths_N):
             for bucket in buckets:
@@ -127,24 +134,29 @@ class BatchPlan:
     def batch_size(self, bucket: int) -> int:
         """B at one compiled length: the power of two that is nearest by ratio."""
         wanted = max(1.0, self.batch_tokens / (bucket * self.multiple))
-        most = max(1, self.block_rows // self.multiple).bit_length() - 1
+        most = max(1, self.most_rows // self.multiple).bit_length() - 1
         return self.multiple << min(round(np.log2(wanted)), most)
 
     def blocks(self) -> list[tuple[int, int]]:
         """The rows of each block."""
-        count = len(self.bucket_N)
-        return [
-            (start, min(start + self.block_rows, count))
-            for start in range(0, count, self.block_rows)
-        ]
+        return self._runs(self.block_rows)
 
-    def shapes(self, blocks: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-        """The distinct (B, T) that some blocks are run at, in this order."""
-        buckets = [T for block in blocks for T in self.bucket_N[slice(*block)].tolist()]
+    def spans(self) -> list[tuple[int, int]]:
+        """The rows of each span: whole blocks that no batch reaches beyond."""
+        largest = self.batch_size(int(self.bucket_N[0]))
+        return self._runs(max(self.block_rows, largest))
+
+    def _runs(self, rows: int) -> list[tuple[int, int]]:
+        count = len(self.bucket_N)
+        return [(start, min(start + rows, count)) for start in range(0, count, rows)]
+
+    def shapes(self, runs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+        """The distinct (B, T) that some runs of rows are run at, in this order."""
+        buckets = [T for run in runs for T in self.bucket_N[slice(*run)].tolist()]
         return [(self.batch_size(T), T) for T in dict.fromkeys(buckets)]
 
     def batches(self, pool: TokenizedPool, start: int, stop: int) -> Iterator[Batch]:
-        """The batches of one block."""
+        """The batches of one span, or of all rows."""
         while start < stop:
             T = int(self.bucket_N[start])
             end = int(np.searchsorted(self.bucket_N[:stop], T, side="right"))

@@ -98,36 +98,37 @@ class _BlockWriter:
     def write(
         self,
         mark: int,
-        block: int,
         rows: tuple[int, int],
         values_NxU: np.ndarray,
-        at_first_U: np.ndarray,
+        span: int,
+        at_first_U: np.ndarray | None,
     ) -> None:
         """Begins to write.
 
         Args:
           mark: of the ledger.
-          block: its number.
-          rows: its sentences.
+          rows: the block's sentences.
           values_NxU: responses, of the units that this process holds.
-          at_first_U: of these, the sentences whose maximum is at the first token.
+          span: the number of the block's span.
+          at_first_U: of these units, the sentences of the span whose maximum is at the
+            first token; given with its last block.
         """
         while len(self._pending) >= MAX_WRITES:
             self._finish_oldest()
         responses, at_first = self._arrays
-        futures = (
-            responses[slice(*rows), self._columns].write(values_NxU),
-            at_first[block, self._columns].write(at_first_U.astype(np.float32)),
-        )
-        self._pending.append((mark, *rows, futures))
+        writes = [(responses, responses[slice(*rows), self._columns].write(values_NxU))]
+        if at_first_U is not None:
+            counts_U = at_first_U.astype(np.float32)
+            writes.append((at_first, at_first[span, self._columns].write(counts_U)))
+        self._pending.append((mark, *rows, writes))
 
     def finish(self) -> None:
         while self._pending:
             self._finish_oldest()
 
     def _finish_oldest(self) -> None:
-        mark, start, stop, futures = self._pending.popleft()
-        for array, future in zip(self._arrays, futures, strict=True):
+        mark, start, stop, writes = self._pending.popleft()
+        for array, future in writes:
             arrays.commit(array, future)
         self._ledger.mark(mark, start, stop)
         return_freed_memory()
@@ -145,36 +146,49 @@ def _run_blocks(folder: ResultFolder, prepared: Prepared) -> None:
         ("sentence", "unit"),
         arrays.narrow_chunks(shape[0]),
     )
-    blocks = plan.blocks()
+    blocks, spans = plan.blocks(), plan.spans()
     processes.in_order(lambda: arrays.create_array(folder.responses_path, layout))
-    processes.in_order(lambda: open_counts(folder, prepared, len(blocks)))
+    processes.in_order(lambda: open_counts(folder, prepared, len(spans)))
     responses = arrays.create_array(folder.responses_path, layout)
-    at_first = open_counts(folder, prepared, len(blocks))
+    at_first = open_counts(folder, prepared, len(spans))
     ledger = folder.responses_ledger
     # A block of several processes counts once all have written their part.
-    there = ledger.finished()
+    marks = ledger.finished()
     done = processes.agree(
         [
-            there.issuperset(range(block * parts, (block + 1) * parts))
+            marks.issuperset(range(block * parts, (block + 1) * parts))
             for block in range(len(blocks))
         ]
     )
-    mine = processes.share(range(len(blocks)), *meshes.share_of(mesh))
-    todo = [block for block in mine if not done[block]]
+    per_span = -(-(spans[0][1] - spans[0][0]) // plan.block_rows)
+    of_span = [range(len(blocks))[i * per_span :][:per_span] for i in range(len(spans))]
+    is_done = [all(done[block] for block in of_span[i]) for i in range(len(spans))]
+    mine = processes.share(range(len(spans)), *meshes.share_of(mesh))
+    todo = [span for span in mine if not is_done[span]]
     steps = Steps(prepared)
-    steps.prepare(plan.shapes([blocks[block] for block in todo]))
+    steps.prepare(plan.shapes([spans[span] for span in todo]))
     writer = _BlockWriter(ledger, responses, at_first, prepared.columns)
     part = meshes.process_in_mesh(mesh)
     with _progress(prepared) as bar:
         bar.update(
-            sum(blocks[b][1] - blocks[b][0] for b in range(len(blocks)) if done[b])
+            sum(b - a for (a, b), there in zip(spans, is_done, strict=True) if there)
         )
-        captured = _blocks(steps, prepared, [blocks[block] for block in todo], bar)
-        for item in processes.rounds(zip(todo, captured, strict=True), len(todo)):
+        runs = [(span, block) for span in todo for block in of_span[span]]
+        captured = _blocks(
+            steps,
+            prepared,
+            [spans[span] for span in todo],
+            [blocks[block] for _, block in runs],
+            bar,
+        )
+        for item in processes.rounds(zip(runs, captured, strict=True), len(runs)):
             if item is not None:
-                block, (values, counted) = item
-                mark = block * parts + part
-                writer.write(mark, block, blocks[block], values, counted)
+                (span, block), (values, at_first_U) = item
+                if not done[block]:
+                    is_last = block == of_span[span][-1]
+                    counted = at_first_U if is_last else None
+                    mark = block * parts + part
+                    writer.write(mark, blocks[block], values, span, counted)
             _stop_if_asked(writer)
         writer.finish()
     processes.barrier("capture: blocks")
@@ -204,7 +218,7 @@ class MemoryCapture:
                 "the units, which are scored together here; make it smaller"
             )
         self._steps = Steps(prepared)
-        self._steps.prepare(prepared.plan.shapes(prepared.plan.blocks()))
+        self._steps.prepare(prepared.plan.shapes(prepared.plan.spans()))
 
     def __call__(
         self,
@@ -239,8 +253,8 @@ class MemoryCapture:
         else:
             responses = OnHost((len(rows), num_units), prepared.dtype)
         with _progress(prepared) as bar:
-            spans = prepared.plan.blocks()
-            batches = _batches(self._steps, prepared, spans, bar, not self._on_devices)
+            whole = [(0, len(rows))]
+            batches = _batches(self._steps, prepared, whole, bar, not self._on_devices)
             for batch, values, at_first in batches:
                 responses.put(batch.rows, values)
                 at_first_U += at_first
@@ -273,36 +287,47 @@ def _blocks(
     steps: Steps,
     prepared: Prepared,
     spans: Sequence[tuple[int, int]],
+    blocks: Sequence[tuple[int, int]],
     bar: tqdm,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Runs of sentences, one after the other.
+    """The blocks of some spans, one after the other.
 
     Args:
       steps: of the model.
       prepared: sentences and units.
-      spans: of rows, start and stop.
+      spans: their rows, start and stop.
+      blocks: all of theirs, likewise.
       bar: to be moved on.
 
     Yields:
-      of each run [n, U] responses in the dtype of the store, of the units that this
-      process holds, and [U] int64: of these, the sentences whose maximum is at the
-      first token.
+      of each block [n, U] responses in the dtype of the store, of the units that this
+      process holds, and [U] int64: of these, the sentences of its span whose maximum
+      is at the first token, as far as they have been run.
 
     Raises:
       InputError: names the first response that is not finite or does not fit.
     """
     first, last = prepared.columns
     batches = _batches(steps, prepared, spans, bar, to_host=True)
-    for start, stop in spans:
+    beginnings = {start for start, _ in spans}
+    at_first_U = np.zeros(last - first, np.int64)
+    begin = end = 0  # the rows of the batch that is there
+    for start, stop in blocks:
+        if start in beginnings:
+            at_first_U = np.zeros(last - first, np.int64)
         values_NxU = np.empty((stop - start, last - first), prepared.dtype)
-        at_first_U = np.zeros(last - first, np.int64)
         row = start
         while row < stop:
-            batch, responses, at_first = next(batches)
-            here, row = slice(row - start, batch.rows[1] - start), batch.rows[1]
-            values = values_NxU[here]
-            values[:] = meshes.local(responses)[: len(values), : last - first]
-            at_first_U += at_first
+            if not begin <= row < end:
+                batch, responses, at_first = next(batches)
+                begin, end = batch.rows
+                responses_BxU = meshes.local(responses)[:, : last - first]
+                at_first_U = at_first_U + at_first
+            until = min(stop, end)
+            values_NxU[row - start : until - start] = responses_BxU[
+                row - begin : until - begin
+            ]
+            row = until
         yield values_NxU, at_first_U
 
 

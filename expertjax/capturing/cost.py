@@ -91,7 +91,8 @@ def capture_seconds(prepared: Prepared, cost: Cost) -> float:
       prepared: from `capturing.prepare.prepare`.
       cost: of it.
     """
-    start, stop = prepared.plan.blocks()[len(prepared.plan.blocks()) // 2]
+    spans = prepared.plan.spans()
+    start, stop = spans[len(spans) // 2]
     batch = next(prepared.plan.batches(prepared.pool, start, stop))
     steps = Steps(prepared)
     first = _time(steps, batch)

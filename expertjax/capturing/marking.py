@@ -36,8 +36,8 @@ def positions_and_responses(
     """
     plan, mesh = prepared.plan, prepared.mesh
     steps = Steps(prepared, marked_step(prepared, columns))
-    blocks = processes.share(plan.blocks(), *meshes.share_of(mesh))
-    steps.prepare(plan.shapes(blocks))
+    spans = processes.share(plan.spans(), *meshes.share_of(mesh))
+    steps.prepare(plan.shapes(spans))
     positions = np.full(which_UxK.shape, -1, np.int32)
     responses = np.full(which_UxK.shape, -np.inf, np.float32)
     pairs = np.argsort(which_UxK, axis=None, kind="stable")  # by sentence
@@ -48,15 +48,15 @@ def positions_and_responses(
         desc=f"mark tokens {prepared.model.name}",
         disable=not processes.is_first(),
     ) as bar:
-        for block in processes.rounds(blocks, len(blocks)):
-            for batch in plan.batches(prepared.pool, *block) if block else ():
+        for span in processes.rounds(spans, len(spans)):
+            for batch in plan.batches(prepared.pool, *span) if span else ():
                 response_BxU, position_BxU = np.split(meshes.local(steps(batch)), 2)
                 first, last = np.searchsorted(sentence, batch.rows)
                 row = sentence[first:last] - batch.rows[0]
                 unit, rank = np.unravel_index(pairs[first:last], which_UxK.shape)
                 positions[unit, rank] = position_BxU[row, unit]
                 responses[unit, rank] = response_BxU[row, unit]
-            bar.update(block[1] - block[0] if block else 0)
+            bar.update(span[1] - span[0] if span else 0)
             stopping.check()
     return processes.largest(positions), processes.largest(responses)
 

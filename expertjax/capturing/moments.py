@@ -62,16 +62,15 @@ def unit_moments(
     variance = np.empty_like(mean)
     num_tokens = np.empty(len(rows), np.int64)
     steps = Steps(prepared, _moments_step(prepared, columns))
-    blocks = prepared.plan.blocks()
-    steps.prepare(prepared.plan.shapes(blocks))
+    everything = 0, len(rows)
+    steps.prepare(prepared.plan.shapes([everything]))
     with tqdm(total=len(rows), unit="sentence", desc="activations at tokens") as bar:
-        for block in blocks:
-            for batch in prepared.plan.batches(prepared.pool, *block):
-                there, count = slice(*batch.rows), batch.rows[1] - batch.rows[0]
-                mean[there], variance[there] = meshes.local(steps(batch))[:, :count]
-                num_tokens[there] = batch.pooled[:count].sum(1)
-                bar.update(count)
-                stopping.check_alone()
+        for batch in prepared.plan.batches(prepared.pool, *everything):
+            there, count = slice(*batch.rows), batch.rows[1] - batch.rows[0]
+            mean[there], variance[there] = meshes.local(steps(batch))[:, :count]
+            num_tokens[there] = batch.pooled[:count].sum(1)
+            bar.update(count)
+            stopping.check_alone()
     return UnitMoments(label[order], num_tokens, mean, variance)
 
 

@@ -26,6 +26,8 @@ from expertjax.runtime import processes
 from expertjax.stores import arrays
 from expertjax.stores.folder import AT_FIRST, ResultFolder
 
+_BATCH_BYTES = 2**30  # of a batch's responses, as float32, on one device
+
 
 @dataclasses.dataclass(frozen=True)
 class Prepared:
@@ -184,6 +186,7 @@ def _plan(
         settings.block_rows,
         multiple,
     )
+    of_each = 4 * -(-table.num_units // meshes.model_size(mesh))
     return BatchPlan.of(
         pool.lengths,
         buckets,
@@ -191,6 +194,7 @@ def _plan(
         rows,
         multiple,
         full_padding=full_padding,
+        most_rows=min(len(pool.lengths), multiple * max(1, _BATCH_BYTES // of_each)),
     )
 
 

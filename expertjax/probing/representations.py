@@ -103,7 +103,9 @@ def _plan(pool: TokenizedPool, batch_tokens: int, mesh: Mesh) -> BatchPlan:
     buckets = choose_buckets(pool.lengths, batch_tokens)
     multiple = meshes.data_size(mesh)
     rows = max(len(pool.lengths), multiple)
-    return BatchPlan.of(pool.lengths, buckets, batch_tokens, rows, multiple)
+    return BatchPlan.of(
+        pool.lengths, buckets, batch_tokens, rows, multiple, most_rows=rows
+    )
 
 
 def _run(

@@ -220,7 +220,7 @@ class Runner:
             pool.lengths,
             buckets or self.buckets,
             batch_tokens,
-            max(rows, _BATCH_TOKENS),
+            rows,
             multiple,
         )
         return plan.batches(pool, 0, rows)

@@ -28,7 +28,14 @@ def plan_of(
     pool: TokenizedPool, batch_tokens: int, block_rows: int, multiple: int = 1
 ) -> BatchPlan:
     buckets = choose_buckets(pool.lengths, batch_tokens)
-    return BatchPlan.of(pool.lengths, buckets, batch_tokens, block_rows, multiple)
+    return BatchPlan.of(
+        pool.lengths,
+        buckets,
+        batch_tokens,
+        block_rows,
+        multiple,
+        most_rows=len(pool.lengths),
+    )
 
 
 def check_row(batch: Batch, i: int, pool: TokenizedPool, row: int) -> None:
@@ -50,9 +57,11 @@ def test_every_row_is_run_once_and_in_order(
     pool = pool_of(random.integers(1, longest + 1, 90).tolist())
     rows = shard_rows(90, 864, 4, 50, multiple)
     plan = plan_of(pool, batch_tokens, rows, multiple)
-    blocks = plan.blocks()
+    spans = plan.spans()
+    ends = {stop for _, stop in plan.blocks()}
+    assert ends.issuperset(stop for _, stop in spans)
     following, shapes = 0, []
-    for start, stop in blocks:
+    for start, stop in spans:
         assert start == following
         for batch in plan.batches(pool, start, stop):
             first, last = batch.rows
@@ -72,20 +81,22 @@ def test_every_row_is_run_once_and_in_order(
             assert (batch.pooled[fill] == batch.mask[fill]).all()
             assert (batch.tokens[fill] == PAD).all()
     assert following == 90
-    assert plan.shapes(blocks) == list(dict.fromkeys(shapes))
+    assert plan.shapes(spans) == list(dict.fromkeys(shapes))
     assert plan.shapes([]) == []  # of a process that has no block to run
 
 
-def test_a_sentence_stands_in_the_same_batch_whichever_blocks_are_run():
+@pytest.mark.parametrize(("batch_tokens", "num_spans"), [(512, 6), (16_384, 3)])
+def test_a_sentence_stands_in_the_same_batch_whichever_spans_are_run(
+    batch_tokens: int, num_spans: int
+):
     pool = pool_of(np.random.default_rng(0).integers(1, 90, 700).tolist())
-    whole = plan_of(pool, 512, 700)
-    [block] = whole.blocks()
-    in_one = [batch.rows for batch in whole.batches(pool, *block)]
-    parts = plan_of(pool, 512, 128)
-    in_blocks = [
-        batch.rows for b in parts.blocks() for batch in parts.batches(pool, *b)
+    plan = plan_of(pool, batch_tokens, 128)
+    assert len(plan.spans()) == num_spans
+    in_one = [batch.rows for batch in plan.batches(pool, 0, 700)]
+    in_spans = [
+        batch.rows for span in plan.spans() for batch in plan.batches(pool, *span)
     ]
-    assert in_one == in_blocks
+    assert in_one == in_spans
 
 
 def test_a_part_of_the_pool_is_run_at_the_same_lengths():
@@ -94,8 +105,8 @@ def test_a_part_of_the_pool_is_run_at_the_same_lengths():
     rows = np.sort(np.random.default_rng(1).choice(700, 300, replace=False))
     part, kept = plan.keep(rows), pool.keep(rows)
     following = 0
-    for block in part.blocks():
-        for batch in part.batches(kept, *block):
+    for span in part.spans():
+        for batch in part.batches(kept, *span):
             first, last = batch.rows
             assert first == following
             following = last
@@ -116,8 +127,8 @@ def test_buckets_leave_little_padding(spread: str):
     pool = pool_of(lengths.tolist())
     plan = plan_of(pool, 1024, 512)
     computed = real = 0
-    for block in plan.blocks():
-        for batch in plan.batches(pool, *block):
+    for span in plan.spans():
+        for batch in plan.batches(pool, *span):
             computed += batch.tokens.size
             real += batch.mask.sum()
     print(f"{spread}: {set(plan.bucket_N.tolist())}, padding {1 - real / computed:.1%}")
@@ -153,8 +164,8 @@ def test_batches_hold_about_as_many_tokens_as_asked():
     assert [plan.batch_size(t) for t in (16, 48, 64, 128)] == [128, 32, 32, 16]
     plan = BatchPlan(np.array([128]), 100, 512, multiple=8)
     assert [plan.batch_size(t) for t in (16, 48, 128)] == [8, 8, 8]
-    # Never more than a block.
-    assert BatchPlan(np.array([128]), 10**6, 24, multiple=8).batch_size(128) == 16
+    limited = BatchPlan(np.array([128]), 10**6, 24, multiple=8, most_rows=24)
+    assert limited.batch_size(128) == 16
 
 
 def test_full_padding_pools_over_the_padding_too():
