@@ -14,7 +14,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,13 +81,8 @@ def is_installed(target: str) -> bool:
         return False
 
 
-def compiled_table(is_small: bool = False) -> pd.DataFrame:
-    """Compiles every program for every target whose compiler is installed.
-
-    Each target has a process of its own, for its flags.
-
-    Args:
-      is_small: tiny models, and more programs: does all compile?
+def compiled_table() -> pd.DataFrame:
+    """Compiles for every target whose compiler is installed.
 
     Returns:
       target, program, seconds to compile, kernels, MB moved, ms by the memory's
@@ -96,8 +91,6 @@ def compiled_table(is_small: bool = False) -> pd.DataFrame:
     Raises:
       InputError: none is installed.
     """
-    rows: list[dict[str, Any]] = []
-    size = "small" if is_small else "large"
     targets = [target for target in TARGETS if is_installed(target)]
     if not targets:
         raise InputError(
@@ -105,31 +98,52 @@ def compiled_table(is_small: bool = False) -> pd.DataFrame:
             "jax-cuda12-plugin, jax-cuda12-pjrt and nvidia-cuda-nvcc-cu12, as for the "
             "version of JAX that is there"
         )
-    for target in targets:
-        command = [sys.executable, "-m", "binaries.benchmarks.without_devices"]
-        done = subprocess.run(
-            [*command, target, size],
-            check=True,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=os.environ | _environment(target),
-        )
-        rows += json.loads(done.stdout.splitlines()[-1])
-    return pd.DataFrame(rows)
+    return pd.DataFrame([row for target in targets for row in compile_for(target)])
 
 
-def _environment(target: str) -> dict[str, str]:
-    """What the compiler wants to be told before JAX is imported."""
-    common = {"JAX_PLATFORMS": "cpu"}
-    if target != "H100":
-        return common | {"TPU_SKIP_MDS_QUERY": "1", "TPU_MIN_LOG_LEVEL": "3"}
+def compile_for(
+    target: str, is_small: bool = False, path: Sequence[str] = ()
+) -> list[dict[str, Any]]:
+    """Compiles every program for a target, in a process of its own.
+
+    Args:
+      target: in `TARGETS`.
+      is_small: tiny models, and more programs: does all compile?
+      path: folders that the compiler may be in, beside those of Python's own.
+
+    Returns:
+      rows of `compiled_table`.
+
+    Raises:
+      subprocess.CalledProcessError: something does not compile.
+    """
+    command = [sys.executable, "-m", "binaries.benchmarks.without_devices"]
+    done = subprocess.run(
+        [*command, target, "small" if is_small else "large"],
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | _environment([*path, *sys.path]),
+    )
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def _environment(path: Sequence[str]) -> dict[str, str]:
+    """What compilers want to be told before JAX is imported."""
     # Without a device nothing can be timed, and so no variant chosen by its time.
     flags = ["--xla_gpu_autotune_level=0"]
-    found = importlib.util.find_spec("nvidia.cuda_nvcc")
-    for folder in (found and found.submodule_search_locations) or ():
-        flags.append(f"--xla_gpu_cuda_data_dir={folder}")
-        common["PATH"] = f"{folder}/bin:{os.environ.get('PATH', '')}"
-    return common | {"XLA_FLAGS": " ".join(flags)}
+    programs = [os.environ.get("PATH", "")]
+    for folder in (Path(entry) / "nvidia" / "cuda_nvcc" for entry in path):
+        if folder.is_dir():
+            flags.append(f"--xla_gpu_cuda_data_dir={folder}")
+            programs.append(f"{folder}/bin")
+    return {
+        "JAX_PLATFORMS": "cpu",
+        "PATH": os.pathsep.join(programs),
+        "PYTHONPATH": os.pathsep.join(path),
+        "TPU_SKIP_MDS_QUERY": "1",
+        "XLA_FLAGS": " ".join(flags),
+    }
 
 
 def _devices(target: str, count: int) -> list[Any]:
@@ -305,9 +319,9 @@ def _kept(mesh: Any) -> Program:
 
 
 def compile_all(target: str, is_small: bool) -> list[dict[str, Any]]:
-    """Compiles for one target, see `compiled_table`.
+    """Compiles for one device of a target; small programs for four, two on `model`.
 
-    Of one device; the small programs of four, two of them on the `model` axis.
+    In a process that was told what `_environment` says.
     """
     import jax
     import numpy as np

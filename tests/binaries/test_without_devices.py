@@ -4,18 +4,15 @@ XLA's compilers for these need no device. `EXPERTJAX_COMPILERS` is a folder that
 were installed to (`pip install --target`), so that JAX finds none here.
 """
 
-import json
 import os
-import subprocess
 import sys
-from collections.abc import Iterator
 from importlib.metadata import distributions, version
 from typing import Any
 
 import pytest
 
 from binaries.benchmarks import hlo
-from binaries.benchmarks.without_devices import TARGETS
+from binaries.benchmarks.without_devices import TARGETS, compile_for
 
 FOLDER = os.environ.get("EXPERTJAX_COMPILERS", "")
 PACKAGES = {"H100": "jax-cuda12-pjrt", "TPU v5e": "libtpu"}
@@ -33,7 +30,7 @@ PROGRAMS = [
 
 
 @pytest.fixture(scope="module", params=TARGETS)
-def compiled(request: pytest.FixtureRequest) -> Iterator[dict[str, dict[str, Any]]]:
+def compiled(request: pytest.FixtureRequest) -> dict[str, dict[str, Any]]:
     target = request.param
     paths = [FOLDER] if FOLDER else sys.path
     there = {d.name: d.version for d in distributions(path=paths)}
@@ -42,15 +39,8 @@ def compiled(request: pytest.FixtureRequest) -> Iterator[dict[str, dict[str, Any
         pytest.skip(f"{PACKAGES[target]} is not installed")
     if target == "H100" and found != version("jax"):
         pytest.skip(f"{PACKAGES[target]} {found} is not for JAX {version('jax')}")
-    done = subprocess.run(
-        [sys.executable, "-m", "binaries.benchmarks.without_devices", target, "small"],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join([FOLDER, os.getcwd()])},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert done.returncode == 0
-    rows = json.loads(done.stdout.splitlines()[-1])
-    yield {row["program"]: row for row in rows}
+    rows = compile_for(target, is_small=True, path=[FOLDER] if FOLDER else [])
+    return {row["program"]: row for row in rows}
 
 
 def test_every_program_compiles(compiled: dict[str, dict[str, Any]]):
