@@ -7,7 +7,6 @@ were installed to (`pip install --target`), so that JAX finds none here.
 import os
 import sys
 from importlib.metadata import distributions, version
-from typing import Any
 
 import pytest
 
@@ -29,9 +28,8 @@ PROGRAMS = [
 ]
 
 
-@pytest.fixture(scope="module", params=TARGETS)
-def compiled(request: pytest.FixtureRequest) -> dict[str, dict[str, Any]]:
-    target = request.param
+@pytest.mark.parametrize("target", TARGETS)
+def test_every_program_compiles(target: str):
     paths = [FOLDER] if FOLDER else sys.path
     there = {d.name: d.version for d in distributions(path=paths)}
     found = there.get(PACKAGES[target])
@@ -40,21 +38,12 @@ def compiled(request: pytest.FixtureRequest) -> dict[str, dict[str, Any]]:
     if target == "H100" and found != version("jax"):
         pytest.skip(f"{PACKAGES[target]} {found} is not for JAX {version('jax')}")
     rows = compile_for(target, is_small=True, path=[FOLDER] if FOLDER else [])
-    return {row["program"]: row for row in rows}
-
-
-def test_every_program_compiles(compiled: dict[str, dict[str, Any]]):
-    assert list(compiled) == PROGRAMS
-    for row in compiled.values():
-        assert row["kernels"] > 0 and row["MB moved"] > 0
-
-
-def test_a_tile_is_scored_in_a_few_passes(compiled: dict[str, dict[str, Any]]):
-    row = compiled["scores: all metrics"]
-    if row["target"] != "H100":
-        pytest.skip("counted on a GPU, where each kernel is a launch")
-    # Searches for percentiles, and scans one by one, were 349 kernels.
-    assert row["kernels"] <= 50
+    assert [row["program"] for row in rows] == PROGRAMS
+    if target == "H100":
+        for row in rows:
+            assert row["kernels"] > 0 and row["MB moved"] > 0
+        # Searches for percentiles, and scans one by one, made 349 of a tile.
+        assert rows[0]["kernels"] <= 50
 
 
 TEXT = """HloModule made
