@@ -148,7 +148,7 @@ def _environment(path: Sequence[str]) -> dict[str, str]:
     }
 
 
-def _devices(target: str, count: int) -> list[Any]:
+def devices(target: str, count: int) -> list[Any]:
     """Devices that one can compile for, and do nothing else with."""
     import jax
     from jax.experimental import topologies
@@ -227,10 +227,11 @@ def _step(
     tokens = jax.ShapeDtypeStruct(shape, jnp.int32)
     mask = jax.ShapeDtypeStruct(shape, jnp.bool_)
     counted = jax.ShapeDtypeStruct(shape[:1], jnp.bool_)
-    return step, (_shapes(model.params), tokens, mask, mask, counted)
+    return step, (shapes(model.params), tokens, mask, mask, counted)
 
 
-def _shapes(tree: Any) -> Any:
+def shapes(tree: Any) -> Any:
+    """The shapes of arrays, for a program that is compiled and not run."""
     import jax
 
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree)
@@ -330,8 +331,8 @@ def compile_all(target: str, is_small: bool) -> list[dict[str, Any]]:
     from jax.sharding import Mesh
 
     shape = (2, 2) if is_small else (1, 1)
-    devices = np.array(_devices(target, shape[0] * shape[1]))
-    mesh = Mesh(devices.reshape(shape), ("data", "model"))
+    found = np.array(devices(target, shape[0] * shape[1])).reshape(shape)
+    mesh = Mesh(found, ("data", "model"))
     rows: list[dict[str, Any]] = []
     bandwidth = TARGETS[target].bandwidth
     for name, make in (_small if is_small else _large)(mesh):
@@ -343,9 +344,9 @@ def compile_all(target: str, is_small: bool) -> list[dict[str, Any]]:
         row = {"target": target, "program": name, "s to compile": round(seconds, 1)}
         row["MB beside"] = round(beside / 1e6, 1)
         if bandwidth is not None:
-            found = hlo.kernels(compiled.as_text())
-            moved = sum(kernel.bytes * kernel.runs for kernel in found)
-            row["kernels"] = sum(kernel.runs for kernel in found)
+            kernels = hlo.kernels(compiled.as_text())
+            moved = sum(kernel.bytes * kernel.runs for kernel in kernels)
+            row["kernels"] = sum(kernel.runs for kernel in kernels)
             row["MB moved"] = round(moved / 1e6, 1)
             row["ms at least"] = round(moved / bandwidth * 1e3, 3)
         rows.append(row)

@@ -351,10 +351,10 @@ def _batches(
     def started() -> Iterator[tuple[Batch, Any]]:
         for start, stop in spans:
             for batch in prepared.plan.batches(prepared.pool, start, stop):
-                done = steps(batch, prepared.counted_of(batch))
+                responses, *rest = steps(batch, prepared.counted_of(batch))
                 if to_host:
-                    done[0].copy_to_host_async()
-                yield batch, done
+                    responses = meshes.start_to_host(responses)
+                yield batch, (responses, *rest)
 
     coming = started()
     running = collections.deque(itertools.islice(coming, 1))

@@ -5,6 +5,7 @@ Axis `data` splits sentences, axis `model` splits parameters and units.
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -12,6 +13,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from expertjax.errors import InputError
 
+_PINNED, _PINNED_PLATFORMS = "pinned_host", ("gpu", "cuda", "rocm", "tpu")
 _CPU_TOKENS = 1024
 _ACCELERATOR_TOKENS = 32768
 # Done in a third of a second on two cores, and in a second on an accelerator. On cores
@@ -176,6 +178,24 @@ def free_bytes(mesh: Mesh) -> int | None:
 def put(mesh_sharding: NamedSharding, array: np.ndarray) -> jax.Array:
     """A host array that all processes of the mesh have, on its devices."""
     return jax.make_array_from_callback(array.shape, mesh_sharding, array.__getitem__)
+
+
+def start_to_host(array: jax.Array) -> jax.Array:
+    """Begins to bring a device array to the host.
+
+    Through pinned memory where devices have it: into pageable memory XLA copies part
+    after part, each waiting for the one before (JAX's own serialisation goes this way
+    too, jax-ml/jax#22114).
+
+    Returns:
+      the array to be read, with `local`.
+    """
+    device: Any = next(iter(array.sharding.addressable_devices))
+    kinds = {memory.kind for memory in device.addressable_memories()}
+    if device.platform in _PINNED_PLATFORMS and _PINNED in kinds:
+        return jax.device_put(array, array.sharding.with_memory_kind(_PINNED))
+    array.copy_to_host_async()
+    return array
 
 
 def local(array: jax.Array) -> np.ndarray:

@@ -207,8 +207,7 @@ class _MeshScorer:
             compiled = self._compiled.get((x.shape, rows.shape)) if packs else None
             score = jitted if compiled is None else compiled.result()
             scores_MxCxU = score(x, least if packs else None, rows, label)
-            scores_MxCxU.copy_to_host_async()
-            running.append((concepts, scores_MxCxU))
+            running.append((concepts, meshes.start_to_host(scores_MxCxU)))
             if len(running) > _IN_FLIGHT:
                 take_oldest()
         while running:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from expertjax.concepts.pool import Membership
+from expertjax.runtime import mesh as meshes
 from expertjax.scoring.blocks import batches_by_length
 from expertjax.stores.paths import make_folder, readable, write_atomically
 from expertjax.typing import Array
@@ -159,12 +160,11 @@ def _responses(
         for i, c in enumerate(concepts):
             units_cxK[i, : len(units[c])] = units[c]
         x_cxnxK = _take(x_NxU, rows_cxn, units_cxK)
-        x_cxnxK.copy_to_host_async()
-        taken.append((concepts, x_cxnxK))
+        taken.append((concepts, meshes.start_to_host(x_cxnxK)))
     found = {
         int(c): x_nxK[: len(members[c].label), : len(units[c])]
         for concepts, x_cxnxK in taken
-        for c, x_nxK in zip(concepts, np.asarray(x_cxnxK), strict=False)
+        for c, x_nxK in zip(concepts, meshes.local(x_cxnxK), strict=False)
     }
     return (found[c] for c in range(len(members)))
 

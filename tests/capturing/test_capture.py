@@ -18,6 +18,7 @@ from expertjax.capturing.settings import CaptureSettings
 from expertjax.checkpoints.load import Model, load_model
 from expertjax.concepts.pool import ConceptSet, Membership, sentence_digest
 from expertjax.errors import InputError
+from expertjax.runtime import mesh as meshes
 from expertjax.runtime.mesh import make_mesh
 from expertjax.stores import arrays
 from expertjax.stores.folder import ResultFolder
@@ -315,6 +316,19 @@ def test_a_run_that_was_cut_short_ends_in_the_same_bytes(
     assert content(again) == content(full)
     assert shards[0].stat().st_mtime_ns == kept
     assert not (cut.path / "_SUCCESS").exists()
+
+
+def test_responses_are_the_same_by_way_of_pinned_memory(
+    full: ResultFolder,
+    tiny_gpt2: Model,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(meshes, "_PINNED_PLATFORMS", ("cpu",))
+    chosen = settings(block_rows=20)
+    assert content(capture(tiny_gpt2, CONCEPTS, tmp_path / full.name, chosen)) == (
+        content(full)
+    )
 
 
 def test_the_bar_comes_to_its_end(

@@ -54,3 +54,16 @@ def test_shardings_split_what_they_say():
         back = meshes.local(placed)
         assert isinstance(back, np.ndarray)
         assert (back == x).all()
+
+
+@pytest.mark.parametrize("way", ["pageable", "pinned"])
+def test_arrays_come_to_the_host(way: str, monkeypatch: pytest.MonkeyPatch):
+    if way == "pinned":  # which CPUs have too, though nothing is gained there
+        monkeypatch.setattr(meshes, "_PINNED_PLATFORMS", ("cpu",))
+    mesh = meshes.make_mesh("data:4,model:2")
+    x = np.arange(8 * 16, dtype=np.float32).reshape(8, 16)
+    for split in (meshes.split_responses(mesh), meshes.split_units(mesh)):
+        coming = meshes.start_to_host(jax.device_put(x, split))
+        is_pinned = coming.sharding.memory_kind == "pinned_host"
+        assert is_pinned == (way == "pinned")
+        np.testing.assert_array_equal(meshes.local(coming), x)

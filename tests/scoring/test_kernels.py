@@ -9,6 +9,7 @@ from jax.sharding import AxisType, Mesh
 
 from expertjax.concepts.pool import Membership
 from expertjax.errors import InputError
+from expertjax.runtime import mesh as meshes
 from expertjax.scoring import blocks, compiled, network, summary
 from expertjax.scoring import kernel as reference
 from expertjax.scoring.blocks import make_scorer
@@ -265,6 +266,14 @@ def test_a_scorer_can_be_used_for_block_after_block():
     first = scorer(x_NxU)["ap"].copy()
     scorer(-x_NxU[:, :5])
     assert (scorer(x_NxU)["ap"] == first).all()
+
+
+def test_scores_are_the_same_by_way_of_pinned_memory(monkeypatch: pytest.MonkeyPatch):
+    x, members = units(40), labellings(40)
+    wanted = make_scorer(members, kernel="jax")(x)
+    monkeypatch.setattr(meshes, "_PINNED_PLATFORMS", ("cpu",))
+    for name, values in make_scorer(members, kernel="jax")(x).items():
+        np.testing.assert_array_equal(values, wanted[name])
 
 
 def test_blocks_of_a_shape_are_scored_by_what_was_compiled_for_it(
