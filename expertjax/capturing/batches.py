@@ -143,8 +143,12 @@ class BatchPlan:
 
     def spans(self) -> list[tuple[int, int]]:
         """The rows of each span: whole blocks that no batch reaches beyond."""
-        largest = self.batch_size(int(self.bucket_N[0]))
-        return self._runs(max(self.block_rows, largest))
+        return self._runs(self.span_rows)
+
+    @property
+    def span_rows(self) -> int:
+        """Sentences of a span: of a block, or of the largest batch."""
+        return max(self.block_rows, self.batch_size(int(self.bucket_N[0])))
 
     def _runs(self, rows: int) -> list[tuple[int, int]]:
         count = len(self.bucket_N)

@@ -239,9 +239,10 @@ def fit_vocabulary(model: Model, pool: TokenizedPool) -> TokenizedPool:
 
 def _identity(prepared: Prepared, weights_sha256: str) -> dict[str, Any]:
     """See `Prepared`."""
-    model, pool = prepared.model, prepared.pool
+    model, pool, plan = prepared.model, prepared.pool, prepared.plan
     # Only what there is, so that folders of earlier runs stay those of this one.
     rare = {
+        "span_rows": plan.span_rows if plan.span_rows > plan.block_rows else 0,
         "skip_first": prepared.settings.skip_first,
         "read_with": model.read_with,
         "num_repeated": pool.concepts.num_repeated,
