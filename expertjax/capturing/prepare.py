@@ -194,7 +194,10 @@ def _plan(
         rows,
         multiple,
         full_padding=full_padding,
-        most_rows=min(len(pool.lengths), multiple * max(1, _BATCH_BYTES // of_each)),
+        most_rows=min(
+            meshes.most_batch_rows(mesh, len(pool.lengths)),
+            multiple * max(1, _BATCH_BYTES // of_each),
+        ),
     )
 
 

@@ -1,12 +1,15 @@
 import itertools
 from collections.abc import Sequence
 
+import jax
 import numpy as np
 import pytest
+from jax.sharding import Mesh
 
 from expertjax.capturing.batches import Batch, BatchPlan, choose_buckets, shard_rows
 from expertjax.concepts.pool import ConceptSet
 from expertjax.concepts.tokens import Ragged, TokenizedPool
+from expertjax.runtime import mesh as meshes
 from expertjax.stores.arrays import MAX_SHARD_BYTES
 
 PAD = 7
@@ -134,6 +137,37 @@ def test_buckets_leave_little_padding(spread: str):
     print(f"{spread}: {set(plan.bucket_N.tolist())}, padding {1 - real / computed:.1%}")
     assert real / computed > 0.9
     assert len(set(plan.bucket_N)) <= 24
+
+
+@pytest.mark.parametrize(("data", "most"), [(1, 0.15), (8, 0.4)])
+def test_accelerators_pad_little(
+    data: int, most: float, monkeypatch: pytest.MonkeyPatch
+):
+    """Of 17,000 sentences of running text, GPT-2 medium; on 8 devices of 2100 each."""
+    random = np.random.default_rng(0)
+    lengths = np.sort(random.lognormal(3.3, 0.6, 17_000).astype(int).clip(3, 128))
+    devices = np.array(jax.devices()[:data]).reshape(data, 1)
+    mesh = Mesh(devices, ("data", "model"))
+    monkeypatch.setattr(meshes, "is_on_cpus", lambda _: False)
+    assert meshes.data_size(mesh) == data
+    buckets = choose_buckets(lengths, meshes.compile_flops(mesh) // (604 * 10**6))
+    plan = BatchPlan.of(
+        lengths,
+        buckets,
+        meshes.batch_tokens(mesh),
+        512,
+        data,
+        most_rows=meshes.most_batch_rows(mesh, len(lengths)),
+    )
+    sizes, counts = np.unique(plan.bucket_N, return_counts=True)
+    shapes = [(plan.batch_size(T), T) for T in sizes.tolist()]
+    computed = sum(
+        B * T * -(-count // B)
+        for (B, T), count in zip(shapes, counts.tolist(), strict=True)
+    )
+    print(f"{data} devices: {shapes}, padding {1 - lengths.sum() / computed:.1%}")
+    assert 1 - lengths.sum() / computed < most
+    assert len(shapes) <= 16
 
 
 def test_few_sentences_are_not_worth_many_buckets():
