@@ -33,6 +33,22 @@ def read_responses(folder: Path) -> np.ndarray:
     return arrays.read(array, slice(0, array.shape[0]), slice(0, array.shape[1]))
 
 
+def after_rounds(folder: Path, count: int) -> list[int]:
+    """The blocks of sentences that are there once both processes have finished some.
+
+    Spans of blocks are dealt to them in turn; after every block they meet.
+
+    Args:
+      folder: of the result.
+      count: of blocks, of both together.
+    """
+    capture = ResultFolder(folder).read_run()["capture"]
+    blocks = -(-capture["num_sentences"] // capture["block_rows"])
+    per_span = capture.get("span_rows", capture["block_rows"]) // capture["block_rows"]
+    of_each = [[b for b in range(blocks) if b // per_span % 2 == i] for i in range(2)]
+    return sorted(of_each[0][: count // 2] + of_each[1][: count // 2])
+
+
 def test_processes_that_split_sentences_make_the_same_bytes(
     job: dict[str, Any], alone: Path, tmp_path: Path
 ) -> None:
@@ -83,7 +99,10 @@ def test_sigterm_to_one_ends_both_after_the_same_block(
         f"{len(after)} of {every}"
     )
     # Whole rounds, in each of which every process finishes a block or its part of one.
-    assert after == list(range(len(after))) and len(after) % 2 == 0
+    wanted = list(range(len(after)))
+    if (store, mesh) == ("responses", "data:2"):
+        wanted = after_rounds(tmp_path / NAME, len(after))
+    assert after == wanted and len(after) % 2 == 0
     assert len(after) < every
     finish(*start_job("find_experts", **job, out=tmp_path, mesh=mesh))
     if mesh == "model:2":
@@ -104,7 +123,7 @@ def test_ctrl_c_at_one_ends_both_after_the_same_block(
     line = "stopped by Ctrl-C; the same command goes on from here"
     assert all(line in text and "Traceback" not in text for text in said)
     after = marks(tmp_path / NAME, "responses")
-    assert after == list(range(len(after))) and len(after) % 2 == 0
+    assert after == after_rounds(tmp_path / NAME, len(after)) and len(after) % 2 == 0
     assert len(after) < len(marks(alone, "responses"))
 
 
