@@ -1,5 +1,6 @@
 """Models and sentences that are made for a measurement, of a size that is asked for."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,32 +34,55 @@ SHAPES: dict[str, dict[str, Any]] = {
 
 
 def random_model(name: str, dtype: str) -> Any:
-    """A model with random weights, made on the devices, and the shipped tokenizer."""
+    """A model of a shape with random weights, made on the devices."""
     import jax.numpy as jnp
     from flax import nnx
 
+    def build(family: Any, config: Any) -> tuple[Any, Any]:
+        @nnx.jit
+        def build_it() -> nnx.Module:
+            return family.build(config, rngs=nnx.Rngs(0), dtype=jnp.dtype(dtype))
+
+        return nnx.split(build_it())
+
+    return _model(name.replace(" ", "-"), SHAPES[name], build)
+
+
+def abstract_model(attributes: dict[str, Any], dtype: str) -> Any:
+    """A model without weights, for programs that are compiled and not run."""
+    import jax.numpy as jnp
+
+    from expertjax.checkpoints.load import abstract_module
+
+    return _model(
+        attributes["model_type"],
+        attributes,
+        lambda family, config: abstract_module(family, config, jnp.dtype(dtype)),
+    )
+
+
+def _model(
+    name: str,
+    attributes: dict[str, Any],
+    build: Callable[[Any, Any], tuple[Any, Any]],
+) -> Any:
+    """With the shipped tokenizer."""
     import expertjax as ej
     from expertjax.api import EXAMPLE_MODEL
     from expertjax.checkpoints.load import Model
     from expertjax.models.registry import read_config
 
-    family, config = read_config(SHAPES[name], (), "benchmark")
-
-    @nnx.jit
-    def build() -> nnx.Module:
-        return family.build(config, rngs=nnx.Rngs(0), dtype=jnp.dtype(dtype))
-
-    graphdef, params = nnx.split(build())
-    shipped = ej.load_model(EXAMPLE_MODEL)
+    family, config = read_config(attributes, (), "benchmark")
+    graphdef, params = build(family, config)
     return Model(
-        name=name.replace(" ", "-"),
+        name=name,
         path=Path(name),
         family=family,
         config=config,
         graphdef=graphdef,
         params=params,
-        tokenizer=shipped.tokenizer,
-        attributes=SHAPES[name],
+        tokenizer=ej.load_model(EXAMPLE_MODEL).tokenizer,
+        attributes=attributes,
     )
 
 

@@ -22,7 +22,7 @@ from typing import Any
 import pandas as pd
 
 from binaries.benchmarks import hlo
-from binaries.benchmarks.made_up import SHAPES, numbered_concepts
+from binaries.benchmarks.made_up import SHAPES, abstract_model, numbered_concepts
 from expertjax.errors import InputError
 
 # The figures of NVIDIA's data sheet for the H100 SXM5, as XLA wants them.
@@ -165,37 +165,22 @@ def devices(target: str, count: int) -> list[Any]:
 Program = tuple[Any, tuple[Any, ...]]  # jitted, and shapes of its arguments
 
 
-def _abstract_model(attributes: dict[str, Any], dtype: str) -> Any:
-    """A model without weights."""
-    import jax.numpy as jnp
-
-    import expertjax as ej
-    from expertjax.api import EXAMPLE_MODEL
-    from expertjax.checkpoints.load import Model, abstract_module
-    from expertjax.models.registry import read_config
-
-    family, config = read_config(attributes, (), "benchmark")
-    graphdef, params = abstract_module(family, config, jnp.dtype(dtype))
-    return Model(
-        name=attributes["model_type"],
-        path=Path("abstract"),
-        family=family,
-        config=config,
-        graphdef=graphdef,
-        params=params,
-        tokenizer=ej.load_model(EXAMPLE_MODEL).tokenizer,
-        attributes=attributes,
-    )
-
-
-def _step(
+def capture_step(
     mesh: Any,
-    attributes: dict[str, Any],
+    model: Any,
     shape: tuple[int, int],
     pooling: str = "max",
     kind: str = "responses",
 ) -> Program:
-    """Capture's forward pass, or that of the tokens that are marked."""
+    """Capture's forward pass.
+
+    Args:
+      mesh: of the devices.
+      model: with weights or without.
+      shape: [B, T] of a batch.
+      pooling: of responses.
+      kind: "responses", "nothing pooled" or "marked tokens".
+    """
     import jax
     import jax.numpy as jnp
 
@@ -206,7 +191,6 @@ def _step(
     from expertjax.models.sites import UnitTable
     from expertjax.runtime import mesh as meshes
 
-    model = _abstract_model(attributes, "bfloat16")
     table = UnitTable.build(model.sites, model.num_layers)
     settings = dataclasses.replace(
         CaptureSettings.of(model),
@@ -227,14 +211,14 @@ def _step(
     tokens = jax.ShapeDtypeStruct(shape, jnp.int32)
     mask = jax.ShapeDtypeStruct(shape, jnp.bool_)
     counted = jax.ShapeDtypeStruct(shape[:1], jnp.bool_)
-    return step, (shapes(model.params), tokens, mask, mask, counted)
+    params = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), model.params
+    )
+    return step, (params, tokens, mask, mask, counted)
 
 
-def shapes(tree: Any) -> Any:
-    """The shapes of arrays, for a program that is compiled and not run."""
-    import jax
-
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree)
+def _step(mesh: Any, attributes: dict[str, Any], *rest: Any, **more: Any) -> Program:
+    return capture_step(mesh, abstract_model(attributes, "bfloat16"), *rest, **more)
 
 
 def _scores(

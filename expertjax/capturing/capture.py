@@ -1,22 +1,16 @@
 """The resumable loop: batches through the model, blocks into the store."""
 
 import collections
-import itertools
-from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-import jax
 import numpy as np
 import tensorstore as ts
 from jax.sharding import Mesh
-from tqdm import tqdm
 
-from expertjax.capturing.batches import Batch
 from expertjax.capturing.first_token import open_counts, write_share
 from expertjax.capturing.kept import Kept, OnDevices, OnHost
 from expertjax.capturing.prepare import Prepared, prepare, write_tables
-from expertjax.capturing.rounding import check_finite
+from expertjax.capturing.running import progress, run_batches, run_blocks
 from expertjax.capturing.settings import CaptureSettings
 from expertjax.capturing.steps import Steps
 from expertjax.checkpoints.load import Model
@@ -160,7 +154,7 @@ def _run_blocks(folder: ResultFolder, prepared: Prepared) -> None:
             for block in range(len(blocks))
         ]
     )
-    per_span = -(-(spans[0][1] - spans[0][0]) // plan.block_rows)
+    per_span = plan.span_rows // plan.block_rows
     of_span = [range(len(blocks))[i * per_span :][:per_span] for i in range(len(spans))]
     is_done = [all(done[block] for block in of_span[i]) for i in range(len(spans))]
     mine = processes.share(range(len(spans)), *meshes.share_of(mesh))
@@ -169,12 +163,12 @@ def _run_blocks(folder: ResultFolder, prepared: Prepared) -> None:
     steps.prepare(plan.shapes([spans[span] for span in todo]))
     writer = _BlockWriter(ledger, responses, at_first, prepared.columns)
     part = meshes.process_in_mesh(mesh)
-    with _progress(prepared) as bar:
+    with progress(prepared) as bar:
         bar.update(
             sum(b - a for (a, b), there in zip(spans, is_done, strict=True) if there)
         )
         runs = [(span, block) for span in todo for block in of_span[span]]
-        captured = _blocks(
+        captured = run_blocks(
             steps,
             prepared,
             [spans[span] for span in todo],
@@ -252,9 +246,11 @@ class MemoryCapture:
             responses = OnDevices(shape, prepared.dtype, prepared.mesh)
         else:
             responses = OnHost((len(rows), num_units), prepared.dtype)
-        with _progress(prepared) as bar:
+        with progress(prepared) as bar:
             whole = [(0, len(rows))]
-            batches = _batches(self._steps, prepared, whole, bar, not self._on_devices)
+            batches = run_batches(
+                self._steps, prepared, whole, bar, not self._on_devices
+            )
             for batch, values, at_first in batches:
                 responses.put(batch.rows, values)
                 at_first_U += at_first
@@ -265,112 +261,9 @@ class MemoryCapture:
         return responses
 
 
-def _progress(prepared: Prepared) -> tqdm:
-    """The bar, which one process shows."""
-    return tqdm(
-        total=len(prepared.pool.tokens),
-        unit="sentence",
-        desc=f"capture {prepared.model.name}",
-        disable=not processes.is_first(),
-    )
-
-
 def _stop_if_asked(writer: _BlockWriter) -> None:
     try:
         stopping.check()
     except Stopped:
         writer.finish()
         raise
-
-
-def _blocks(
-    steps: Steps,
-    prepared: Prepared,
-    spans: Sequence[tuple[int, int]],
-    blocks: Sequence[tuple[int, int]],
-    bar: tqdm,
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The blocks of some spans, one after the other.
-
-    Args:
-      steps: of the model.
-      prepared: sentences and units.
-      spans: their rows, start and stop.
-      blocks: all of theirs, likewise.
-      bar: to be moved on.
-
-    Yields:
-      of each block [n, U] responses in the dtype of the store, of the units that this
-      process holds, and [U] int64: of these, the sentences of its span whose maximum
-      is at the first token, as far as they have been run.
-
-    Raises:
-      InputError: names the first response that is not finite or does not fit.
-    """
-    first, last = prepared.columns
-    batches = _batches(steps, prepared, spans, bar, to_host=True)
-    beginnings = {start for start, _ in spans}
-    at_first_U = np.zeros(last - first, np.int64)
-    begin = end = 0  # the rows of the batch that is there
-    for start, stop in blocks:
-        if start in beginnings:
-            at_first_U = np.zeros(last - first, np.int64)
-        values_NxU = np.empty((stop - start, last - first), prepared.dtype)
-        row = start
-        while row < stop:
-            if not begin <= row < end:
-                batch, responses, at_first = next(batches)
-                begin, end = batch.rows
-                responses_BxU = meshes.local(responses)[:, : last - first]
-                at_first_U = at_first_U + at_first
-            until = min(stop, end)
-            values_NxU[row - start : until - start] = responses_BxU[
-                row - begin : until - begin
-            ]
-            row = until
-        yield values_NxU, at_first_U
-
-
-def _batches(
-    steps: Steps,
-    prepared: Prepared,
-    spans: Sequence[tuple[int, int]],
-    bar: tqdm,
-    to_host: bool,
-) -> Iterator[tuple[Batch, jax.Array, np.ndarray]]:
-    """The batches of some runs of sentences, each given while the next is computed.
-
-    The end of a run is no halt: the next one's first batch is under way by then, and
-    with `to_host` a batch's responses are on their way as soon as they are there.
-
-    Yields:
-      the batch; its [B, U] responses, on the devices; [U] counts as in `_blocks`.
-    """
-    first, last = prepared.columns
-
-    def started() -> Iterator[tuple[Batch, Any]]:
-        for start, stop in spans:
-            for batch in prepared.plan.batches(prepared.pool, start, stop):
-                responses, *rest = steps(batch, prepared.counted_of(batch))
-                if to_host:
-                    responses = meshes.start_to_host(responses)
-                yield batch, (responses, *rest)
-
-    coming = started()
-    running = collections.deque(itertools.islice(coming, 1))
-    while running:
-        running.extend(itertools.islice(coming, 1))
-        batch, (responses, is_finite, at_first) = running.popleft()
-        row, rows = batch.rows[0], batch.rows[1] - batch.rows[0]
-        if not is_finite:
-            check_finite(
-                steps.unrounded(batch)[:rows, : last - first],
-                row,
-                prepared.dtype,
-                prepared.pool,
-                prepared.table,
-                first,
-            )
-        counts_U = meshes.local(at_first)[0, : last - first]
-        bar.update(rows)  # now: after the last batch nothing asks for more
-        yield batch, responses, counts_U

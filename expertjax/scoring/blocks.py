@@ -156,25 +156,9 @@ class _MeshScorer:
         if not self._metrics:
             return
         x_shape = num_rows, num_units + self._padding(num_units)
-        pool = concurrent.futures.ThreadPoolExecutor(os.cpu_count())
         for _, rows, _ in self._batches:
-            shapes = x_shape, rows.shape
-            if shapes not in self._compiled:
-                self._compiled[shapes] = pool.submit(self._compile, *shapes)
-
-    @jax_settings()
-    def _compile(self, x_shape: tuple[int, int], of_rows: tuple[int, int]) -> Any:
-        mesh = self._mesh
-        whole = meshes.replicated(mesh)
-        split, each = meshes.split_units(mesh), meshes.split_each_unit(mesh)
-        # As most blocks are; the others are compiled when they come.
-        score = score_on_mesh(mesh, self._metrics, self._tolerance, packs=True)
-        return score.lower(
-            jax.ShapeDtypeStruct(x_shape, jnp.float32, sharding=split),
-            jax.ShapeDtypeStruct(x_shape[1:], jnp.int32, sharding=each),
-            jax.ShapeDtypeStruct(of_rows, jnp.int32, sharding=whole),
-            jax.ShapeDtypeStruct(of_rows, jnp.int8, sharding=whole),
-        ).compile()
+            how = self._mesh, self._metrics, self._tolerance
+            self._compiled[x_shape, rows.shape] = _compiling(*how, x_shape, rows.shape)
 
     def _padding(self, num_units: int) -> int:
         """Units that are missing to whole tiles on every device."""
@@ -245,6 +229,35 @@ def score_on_mesh(
         out_specs=jax.P(None, *units),
     )
     return jax.jit(sharded)
+
+
+_compilers = concurrent.futures.ThreadPoolExecutor(os.cpu_count())
+
+
+@functools.lru_cache
+def _compiling(
+    mesh: Mesh,
+    metrics: tuple[str, ...],
+    tolerance: float,
+    of_x: tuple[int, int],
+    of_rows: tuple[int, int],
+) -> concurrent.futures.Future:
+    """`score_on_mesh` of one shape, once for all groups of concepts."""
+    whole = meshes.replicated(mesh)
+    split, each = meshes.split_units(mesh), meshes.split_each_unit(mesh)
+
+    @jax_settings()
+    def compile_it() -> Any:
+        # As most blocks are; the others are compiled when they come.
+        score = score_on_mesh(mesh, metrics, tolerance, packs=True)
+        return score.lower(
+            jax.ShapeDtypeStruct(of_x, jnp.float32, sharding=split),
+            jax.ShapeDtypeStruct(of_x[1:], jnp.int32, sharding=each),
+            jax.ShapeDtypeStruct(of_rows, jnp.int32, sharding=whole),
+            jax.ShapeDtypeStruct(of_rows, jnp.int8, sharding=whole),
+        ).compile()
+
+    return _compilers.submit(compile_it)
 
 
 def batches_by_length(

@@ -284,7 +284,9 @@ def test_blocks_of_a_shape_are_scored_by_what_was_compiled_for_it(
     wanted = make_scorer(members, kernel="jax")(x)
     ready = make_scorer(members, kernel="jax")
     ready.prepare(*x.shape)
-    ready.prepare(*x.shape)  # nothing is compiled twice
+    other = make_scorer(members, kernel="jax")  # of the next group of concepts
+    other.prepare(*x.shape)
+    assert ready._compiled == other._compiled  # type: ignore[attr-defined]
 
     def refuse(*_: object) -> None:
         raise AssertionError("compiled anew")
